@@ -1,0 +1,1 @@
+//! Pure rules from recorded facts to findings.

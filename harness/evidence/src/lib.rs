@@ -1,0 +1,1 @@
+//! Plain data of a proof: observations, findings, bundles and digests.

@@ -1,0 +1,1 @@
+//! Throwaway machines: providers, images, leases, the ledger and the reaper.

@@ -1,0 +1,2 @@
+//! The static binary that observes from inside the guest.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The verdict over a bundle's findings, by policy.

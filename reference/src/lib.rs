@@ -1,0 +1,1 @@
+//! The reference host: its flake, image recipe, secrets and seeded faults.

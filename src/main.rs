@@ -1,0 +1,4 @@
+//! The `coldproof` command.
+fn main() -> anyhow::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! Gherkin world and step definitions over the coldproof testbed.
