@@ -78,7 +78,7 @@ pub struct SystemObservation {
     pub profile_system: Option<String>,
     /// What runs calls itself: contents of nixos-version.
     pub system_version: Option<String>,
-    /// Closure of the running system.
+    /// Closure of the running system; its bytes are hashed in a round trip of their own (`observer closure`).
     pub closure: Vec<StorePathObservation>,
     /// Each secret asked for, by name.
     pub secrets: BTreeMap<String, SecretObservation>,

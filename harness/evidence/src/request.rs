@@ -19,10 +19,6 @@ pub struct ObserveRequest {
     pub checkout: String,
     /// Journal entries are read from this realtime (microseconds since the epoch).
     pub since_us: u64,
-    /// Whether every closure path's bytes are hashed again.
-    pub hash_closure: bool,
-    /// The path whose closure is observed; the running system when absent.
-    pub closure_of: Option<String>,
 }
 
 /// One secret to look at.
@@ -41,4 +37,11 @@ pub struct InventoryRequest {
     pub bootstrap_path: String,
     /// Where the declared secrets and their links will be.
     pub secret_paths: Vec<String>,
+}
+
+/// One request of `observer closure`: hash every path of a closure again.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ClosureRequest {
+    /// The path whose closure is meant, for instance a toplevel.
+    pub path: String,
 }
