@@ -5,6 +5,7 @@
 //! secret (secrets appear only as keyed hashes) and depends on no other crate of the project.
 
 pub mod bundle;
+pub mod credentials;
 pub mod digest;
 pub mod expectations;
 pub mod finding;
