@@ -34,9 +34,7 @@ pub enum BundleError {
         source: io::Error,
     },
     /// A file is not the one that was sealed.
-    #[error(
-        "{path} was changed after the bundle was sealed: expected {expected}, found {found}; judge the original"
-    )]
+    #[error("{path} was changed after the bundle was sealed: expected {expected}, found {found}; judge the original")]
     Tampered {
         /// The file.
         path: PathBuf,
@@ -46,9 +44,7 @@ pub enum BundleError {
         found: Digest,
     },
     /// A file cannot be read as what it should be.
-    #[error(
-        "{path} is not what a bundle of this version holds: {source}; use the coldproof that wrote it"
-    )]
+    #[error("{path} is not what a bundle of this version holds: {source}; use the coldproof that wrote it")]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -91,18 +87,9 @@ impl SealedBundle {
         write_json(&dir.join(FINDINGS), &findings)?;
         let mut files = BTreeMap::new();
         collect(dir, dir, &mut files)?;
-        let manifest = Manifest {
-            format: 1,
-            run: record.context.run.clone(),
-            files,
-        };
+        let manifest = Manifest { format: 1, run: record.context.run.clone(), files };
         let digest = write_json(&dir.join(MANIFEST), &manifest)?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            digest,
-            record,
-            findings,
-        })
+        Ok(Self { dir: dir.to_owned(), digest, record, findings })
     }
 
     /// Opens a sealed bundle and checks every file against the manifest.
@@ -115,11 +102,7 @@ impl SealedBundle {
             let path = dir.join(name);
             let found = Digest::of(read(&path)?);
             if found != expected {
-                return Err(BundleError::Tampered {
-                    path,
-                    expected,
-                    found,
-                });
+                return Err(BundleError::Tampered { path, expected, found });
             }
         }
         Ok(Self {
@@ -131,11 +114,7 @@ impl SealedBundle {
     }
 }
 
-fn collect(
-    root: &Path,
-    dir: &Path,
-    files: &mut BTreeMap<String, Digest>,
-) -> Result<(), BundleError> {
+fn collect(root: &Path, dir: &Path, files: &mut BTreeMap<String, Digest>) -> Result<(), BundleError> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |source| BundleError::Io { path, source }
@@ -146,40 +125,27 @@ fn collect(
             collect(root, &path, files)?;
         } else if path != root.join(MANIFEST) {
             let name = path.strip_prefix(root).unwrap_or(&path);
-            files.insert(
-                name.to_string_lossy().into_owned(),
-                Digest::of(read(&path)?),
-            );
+            files.insert(name.to_string_lossy().into_owned(), Digest::of(read(&path)?));
         }
     }
     Ok(())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, BundleError> {
-    fs::read(path).map_err(|source| BundleError::Io {
-        path: path.to_owned(),
-        source,
-    })
+    fs::read(path).map_err(|source| BundleError::Io { path: path.to_owned(), source })
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<(T, Digest), BundleError> {
     let bytes = read(path)?;
-    let value = serde_json::from_slice(&bytes).map_err(|source| BundleError::Malformed {
-        path: path.to_owned(),
-        source,
-    })?;
+    let value =
+        serde_json::from_slice(&bytes).map_err(|source| BundleError::Malformed { path: path.to_owned(), source })?;
     Ok((value, Digest::of(&bytes)))
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<Digest, BundleError> {
-    let bytes = serde_json::to_vec_pretty(value).map_err(|source| BundleError::Malformed {
-        path: path.to_owned(),
-        source,
-    })?;
-    fs::write(path, &bytes).map_err(|source| BundleError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
+    let bytes =
+        serde_json::to_vec_pretty(value).map_err(|source| BundleError::Malformed { path: path.to_owned(), source })?;
+    fs::write(path, &bytes).map_err(|source| BundleError::Io { path: path.to_owned(), source })?;
     Ok(Digest::of(&bytes))
 }
 
@@ -199,9 +165,6 @@ mod tests {
         assert_eq!(opened.record, sealed.record);
 
         fs::write(dir.path().join("attachments/console.log"), "rewritten").unwrap();
-        assert!(matches!(
-            SealedBundle::open(dir.path()),
-            Err(BundleError::Tampered { .. })
-        ));
+        assert!(matches!(SealedBundle::open(dir.path()), Err(BundleError::Tampered { .. })));
     }
 }

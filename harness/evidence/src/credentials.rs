@@ -23,31 +23,15 @@ const TOKENS: &[(&str, usize)] = &[
 ];
 
 /// Last words of a name that stands for a secret (`DRONE_RPC_SECRET`).
-const SECRET_WORDS: &[&str] = &[
-    "apikey",
-    "passphrase",
-    "passwd",
-    "password",
-    "pat",
-    "secret",
-    "token",
-];
+const SECRET_WORDS: &[&str] = &["apikey", "passphrase", "passwd", "password", "pat", "secret", "token"];
 
 /// Words that make the word `key` after them a secret one (`ACCESS_KEY`, but not `SORT_KEY`).
-const KEY_WORDS: &[&str] = &[
-    "access",
-    "api",
-    "auth",
-    "encryption",
-    "private",
-    "secret",
-    "signing",
-];
+const KEY_WORDS: &[&str] = &["access", "api", "auth", "encryption", "private", "secret", "signing"];
 
 /// First components of a path: a value that begins so names a file instead of being a secret.
 const ROOTS: &[&str] = &[
-    "/dev/", "/etc/", "/home/", "/mnt/", "/nix/", "/opt/", "/proc/", "/root/", "/run/", "/srv/",
-    "/sys/", "/tmp/", "/usr/", "/var/",
+    "/dev/", "/etc/", "/home/", "/mnt/", "/nix/", "/opt/", "/proc/", "/root/", "/run/", "/srv/", "/sys/", "/tmp/",
+    "/usr/", "/var/",
 ];
 
 /// Everything in `text` that looks like a credential; `tree` and `file` are copied into what is returned.
@@ -80,16 +64,12 @@ pub fn is_credential(name: &str, value: &str) -> bool {
 }
 
 fn kinds(line: &str) -> Vec<&'static str> {
-    let any =
-        |rule: fn(&str, &str) -> bool| assignments(line).any(|(name, value)| rule(name, value));
+    let any = |rule: fn(&str, &str) -> bool| assignments(line).any(|(name, value)| rule(name, value));
     let extra_header = any(is_extra_header);
     let rules = [
         ("url-userinfo", has_url_userinfo(line)),
         ("extra-header", extra_header),
-        (
-            "authorization-header",
-            !extra_header && has_authorization(line),
-        ),
+        ("authorization-header", !extra_header && has_authorization(line)),
         ("private-key", is_private_key(line)),
         ("token", !extra_header && has_token(line)),
         ("named-secret", any(is_named_secret)),
@@ -102,8 +82,7 @@ fn kinds(line: &str) -> Vec<&'static str> {
 fn assignments(line: &str) -> impl Iterator<Item = (&str, &str)> {
     line.match_indices('=').map(move |(at, _)| {
         let before = line[..at].trim_end_matches([' ', '\t', '"', '\'']);
-        let name =
-            before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        let name = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || "_.-".contains(c));
         (&before[name.len()..], unquoted(&line[at + 1..]))
     })
 }
@@ -150,10 +129,8 @@ fn is_private_key(text: &str) -> bool {
 fn has_token(text: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     text.split(|c| !word(c)).any(|word| {
-        let known = TOKENS.iter().any(|(prefix, least)| {
-            word.strip_prefix(prefix)
-                .is_some_and(|rest| rest.len() >= *least)
-        });
+        let known =
+            TOKENS.iter().any(|(prefix, least)| word.strip_prefix(prefix).is_some_and(|rest| rest.len() >= *least));
         known || is_jwt_part(word) && text.contains(&format!("{word}.eyJ"))
     })
 }
@@ -170,9 +147,7 @@ fn is_named_secret(name: &str, value: &str) -> bool {
     let before = words.next().unwrap_or_default();
     let secret = SECRET_WORDS.contains(&last)
         || last == "key" && KEY_WORDS.contains(&before)
-        || KEY_WORDS
-            .iter()
-            .any(|word| last.strip_suffix("key") == Some(word));
+        || KEY_WORDS.iter().any(|word| last.strip_suffix("key") == Some(word));
     secret && is_value(unquoted(value))
 }
 
@@ -193,16 +168,10 @@ mod tests {
 
     #[rstest]
     #[case("\turl = https://ci:hunter2@git.example.test/base.git", "url-userinfo")]
-    #[case(
-        "\turl = https://0123456789abcdef0123@git.example.test/base.git",
-        "url-userinfo"
-    )]
+    #[case("\turl = https://0123456789abcdef0123@git.example.test/base.git", "url-userinfo")]
     #[case("[remote \"https://u:p@host/x\"]", "url-userinfo")]
     #[case("0123\t\tbranch 'main' of https://u:p@host/x", "url-userinfo")]
-    #[case(
-        "\textraHeader = Authorization: Basic Y2k6aHVudGVyMg==",
-        "extra-header"
-    )]
+    #[case("\textraHeader = Authorization: Basic Y2k6aHVudGVyMg==", "extra-header")]
     #[case("[http \"https://h\"] extraheader=X-Auth: 1", "extra-header")]
     #[case("# Authorization: Bearer abc", "authorization-header")]
     #[case("    AUTHORIZATION:  token abc", "authorization-header")]
@@ -214,10 +183,7 @@ mod tests {
     #[case("[github] password = \"hunter2\"", "named-secret")]
     #[case("Environment=DRONE_RPC_SECRET=hunter2", "named-secret")]
     #[case("\thelper = \"!f() { echo password=hunter2; }; f\"", "named-secret")]
-    #[case(
-        "\turl = https://git.example.test/x?access_token=hunter2",
-        "named-secret"
-    )]
+    #[case("\turl = https://git.example.test/x?access_token=hunter2", "named-secret")]
     fn a_credential_is_seen_as_what_it_is(#[case] line: &str, #[case] kind: &str) {
         let found = sightings("clone", ".git/config", &format!("[core]\n{line}\n"));
         let kinds: Vec<_> = found.iter().map(|s| (s.line, s.kind.as_str())).collect();
@@ -252,11 +218,7 @@ mod tests {
     #[case("USE_PASSWORD", "false", false)]
     #[case("SORT_KEY", "name", false)]
     #[case("PATH", "/usr/bin", false)]
-    fn a_variable_is_judged_by_name_and_value(
-        #[case] name: &str,
-        #[case] value: &str,
-        #[case] credential: bool,
-    ) {
+    fn a_variable_is_judged_by_name_and_value(#[case] name: &str, #[case] value: &str, #[case] credential: bool) {
         assert_eq!(is_credential(name, value), credential);
     }
 

@@ -1,5 +1,7 @@
 //! The record of one run: everything that criteria may look at, and nothing else.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -54,10 +56,7 @@ impl<T: Serialize> Observed<T> {
     pub fn of(facts: T) -> Self {
         // Observations are plain data with string keys; serialising them cannot fail.
         let bytes = serde_json::to_vec_pretty(&facts).unwrap_or_default();
-        Self::Facts {
-            digest: Digest::of(bytes),
-            facts,
-        }
+        Self::Facts { digest: Digest::of(bytes), facts }
     }
 }
 
@@ -82,6 +81,8 @@ pub struct RunContext {
     pub started_secs: i64,
     /// A seeded fault that was injected on purpose, if any: such a run proves nothing about the host.
     pub fault: Option<String>,
+    /// Milliseconds spent a phase (`switch_ms`…) and in all (`total_ms`).
+    pub timings_ms: BTreeMap<String, u64>,
 }
 
 /// Everything that was recorded in one run. Criteria are functions of this and of nothing else.
