@@ -2,5 +2,6 @@
 
 pub mod adapter;
 mod error;
+pub mod shared;
 
 pub use error::{StepError, StepResult};
