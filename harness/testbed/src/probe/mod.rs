@@ -1,0 +1,11 @@
+//! Looking at the guest from outside: TLS handshakes and HTTP requests to the machine's own leased address.
+//!
+//! Nothing here asks DNS, follows a redirect, reads a proxy from the environment or judges what it sees.
+
+mod connect;
+pub mod http;
+mod names;
+pub mod tls;
+mod witness;
+
+pub use names::{ProbeName, probe_names};
