@@ -1,0 +1,99 @@
+//! The launcher: enters a lease's control group and gives up privileges, then becomes the
+//! machine's program. As a program of its own it does so without unsafe code between fork and
+//! exec, and the machine's program never runs outside its control group.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    io::Write,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use crate::{containment::MARK, helper, lease::Lease};
+
+/// A user without a name, and without any privilege.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unprivileged {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl Unprivileged {
+    /// The user for a lease's machine: a user of its own when this process is root, so that
+    /// machines cannot reach each other's files; `None` when this process has no privilege to
+    /// give up. The range is systemd's for dynamic users (UIDS-GIDS.md), which belong to nobody.
+    pub(crate) fn for_lease(lease: &str) -> Option<Self> {
+        const FIRST: u32 = 61_184;
+        const COUNT: u32 = 65_519 - FIRST + 1;
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let spread = lease.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        let id = FIRST + spread % COUNT;
+        Some(Self { uid: id, gid: id })
+    }
+
+    /// Makes `path` this user's.
+    pub(crate) fn own(self, path: &Path) -> io::Result<()> {
+        std::os::unix::fs::chown(path, Some(self.uid), Some(self.gid))
+    }
+}
+
+/// A command that runs `program` inside the lease's containment as `user`.
+pub(crate) fn contained(lease: &Lease, user: Option<Unprivileged>, program: &Path) -> Command {
+    let mut command = Command::new(helper::program());
+    let entrance = lease.containment().entrance().unwrap_or_default();
+    let user = user.map_or_else(|| "-".to_owned(), |user| format!("{}:{}", user.uid, user.gid));
+    command.arg(helper::LAUNCH).arg(entrance).arg(user).arg(program);
+    // Secrets of the controller's environment are none of the machine's business.
+    command.env_clear().env("PATH", "/usr/bin:/bin").env(MARK, lease.id());
+    command
+}
+
+/// The launcher's own main: `CGROUP.PROCS UID:GID PROGRAM ARGS…`; an empty first argument and
+/// a `-` for the second ask for nothing.
+pub(crate) fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+    let (Some(entrance), Some(user), Some(program)) = (args.next(), args.next(), args.next()) else {
+        return ExitCode::from(2);
+    };
+    let error = become_program(PathBuf::from(entrance), &user.to_string_lossy(), program, args);
+    drop(writeln!(io::stderr(), "launching: {error}"));
+    ExitCode::FAILURE
+}
+
+/// Returns only when it failed.
+fn become_program(entrance: PathBuf, user: &str, program: OsString, args: impl Iterator<Item = OsString>) -> io::Error {
+    if !entrance.as_os_str().is_empty()
+        && let Err(error) = fs::write(&entrance, "0")
+    {
+        return io::Error::new(error.kind(), format!("entering {}: {error}", entrance.display()));
+    }
+    if let Err(error) = rustix::thread::set_no_new_privs(true) {
+        return error.into();
+    }
+    let mut command = Command::new(&program);
+    command.args(args);
+    if let Some((uid, gid)) = user.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?))) {
+        // Without explicit groups the standard library drops the supplementary ones.
+        command.uid(uid).gid(gid);
+    }
+    let error = command.exec();
+    io::Error::new(error.kind(), format!("{}: {error}", program.to_string_lossy()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_get_users_of_their_own_in_the_dynamic_range() {
+        let (Some(a), Some(b)) = (Unprivileged::for_lease("0a1b2c"), Unprivileged::for_lease("0a1b2d")) else {
+            assert!(!rustix::process::geteuid().is_root());
+            return;
+        };
+        assert_ne!(a, b);
+        assert!((61_184..=65_519).contains(&a.uid) && (61_184..=65_519).contains(&b.uid));
+    }
+}

@@ -1,0 +1,170 @@
+//! A lease: what a machine may hold, written down before it holds it.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::{
+    containment::Containment,
+    ledger::{Ledger, LedgerEntry},
+    process::ProcessIdentity,
+    reaper::Reaper,
+    receipt::Destroyed,
+    undo::undo,
+};
+
+/// A lease could not be taken, extended or handed over.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub struct LeaseError {
+    what: String,
+    source: io::Error,
+}
+
+impl LeaseError {
+    fn at(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self { what, source }
+    }
+}
+
+/// The right to run one machine. Dropping it undoes everything that it holds.
+#[derive(Debug)]
+pub struct Lease {
+    ledger: Ledger,
+    entry: LedgerEntry,
+    reaper: Reaper,
+    released: bool,
+}
+
+impl Lease {
+    /// Takes a lease for the machine `machine` of the run `run`.
+    ///
+    /// The order is the point: the reaper, then the ledger entry, and only then the directory
+    /// and the control group that the entry names. A process that is killed between any two of
+    /// these leaves nothing that the reaper does not know of.
+    ///
+    /// # Errors
+    /// [`LeaseError`] when the ledger cannot be written or this program is no reaper.
+    pub fn acquire(ledger: &Ledger, run: &str, machine: &str) -> Result<Self, LeaseError> {
+        let state = ledger.state().display();
+        ledger.prepare().map_err(LeaseError::at(format!("preparing the ledger in {state}")))?;
+        let id = random_id().map_err(LeaseError::at("choosing a lease id"))?;
+        let owner = ProcessIdentity::current().map_err(LeaseError::at("reading /proc/self/stat"))?;
+        let reaper = Reaper::start(ledger, &id).map_err(LeaseError::at("starting the reaper"))?;
+        let entry = LedgerEntry {
+            directories: vec![ledger.lease_dir(&id)],
+            lease: id,
+            run: run.to_owned(),
+            machine: machine.to_owned(),
+            owner: Some(owner),
+            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
+            containment: Containment::Mark,
+        };
+        let mut lease = Self { ledger: ledger.clone(), entry, reaper, released: false };
+        lease.contain()?;
+        make_private_dir(lease.dir()).map_err(LeaseError::at(format!("creating {}", lease.dir().display())))?;
+        Ok(lease)
+    }
+
+    /// Uses the best containment that can be made here, and writes each to the ledger first.
+    fn contain(&mut self) -> Result<(), LeaseError> {
+        for candidate in Containment::candidates(&self.entry.lease) {
+            self.entry.containment = candidate;
+            self.record()?;
+            match self.entry.containment.create() {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::debug!(%error, containment = ?self.entry.containment, "not usable"),
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self) -> Result<(), LeaseError> {
+        self.ledger.write(&self.entry).map_err(LeaseError::at("writing the ledger entry"))
+    }
+
+    /// The lease's id.
+    pub fn id(&self) -> &str {
+        &self.entry.lease
+    }
+
+    /// The name of the machine.
+    pub fn machine(&self) -> &str {
+        &self.entry.machine
+    }
+
+    /// The lease's own directory, for disks, sockets and logs.
+    pub fn dir(&self) -> &Path {
+        self.entry.dir()
+    }
+
+    /// What holds the machine's processes together.
+    pub fn containment(&self) -> &Containment {
+        &self.entry.containment
+    }
+
+    /// Creates another private directory that goes with the lease.
+    ///
+    /// # Errors
+    /// [`LeaseError`] when the ledger or the directory cannot be written.
+    pub fn add_directory(&mut self, path: PathBuf) -> Result<(), LeaseError> {
+        let what = format!("creating {}", path.display());
+        self.entry.directories.push(path.clone());
+        self.record()?;
+        make_private_dir(&path).map_err(LeaseError::at(what))
+    }
+
+    /// Removes everything the lease holds and says what is gone.
+    pub fn release(mut self) -> Destroyed {
+        self.undo()
+    }
+
+    /// Hands the lease over to nobody: what it holds stays, and the ledger says so.
+    ///
+    /// # Errors
+    /// [`LeaseError`] when the ledger cannot be written; the lease is then undone.
+    pub fn keep(mut self) -> Result<String, LeaseError> {
+        self.entry.owner = None;
+        self.record()?;
+        self.released = true;
+        // The entry has no owner any more, so the reaper leaves it alone.
+        self.reaper.dismiss();
+        Ok(self.entry.lease.clone())
+    }
+
+    fn undo(&mut self) -> Destroyed {
+        let receipt = undo(&self.ledger, &self.entry);
+        self.released = true;
+        self.reaper.dismiss();
+        receipt
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.released {
+            let receipt = self.undo();
+            tracing::debug!(%receipt, "lease dropped");
+        }
+    }
+}
+
+fn random_id() -> io::Result<String> {
+    let mut bytes = [0; 6];
+    getrandom(&mut bytes, GetRandomFlags::empty())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn make_private_dir(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    DirBuilder::new().mode(0o700).create(path)
+}

@@ -1,0 +1,257 @@
+//! A QEMU machine.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+
+use super::{
+    command_line::{Acceleration, CommandLine, Memory},
+    console::{Console, Shell},
+    disk::create_overlay,
+    network::{Services, forward},
+    process::{Files, Process, tail},
+};
+use crate::{
+    deadline::Deadline,
+    guest::{Guest, GuestCommand, Transport, TransportError},
+    launch::Unprivileged,
+    lease::Lease,
+    provider::{
+        Accelerator, BootError, DestroyError, Machine, MachineEvidence, MachineSize, MachineSpec, ProvisionError, Start,
+    },
+    receipt::Destroyed,
+};
+
+/// How many lines of the serial console an error shows.
+const CONSOLE_LINES: usize = 25;
+
+/// A machine that runs, or has ended and can start again from its disk.
+#[derive(Debug)]
+pub(super) struct QemuMachine {
+    // Fields are dropped in order: services close, QEMU loses its handle, the lease undoes.
+    services: Services,
+    process: Process,
+    console: Arc<Console>,
+    endpoints: BTreeMap<u16, SocketAddr>,
+    command_line: CommandLine,
+    accelerator: Accelerator,
+    start: Start,
+    starts: u32,
+    user: Option<Unprivileged>,
+    files: Files,
+    lease: Lease,
+}
+
+/// What a machine is started with.
+pub(super) struct Launch<'a> {
+    pub(super) acceleration: Acceleration,
+    pub(super) accelerator: Accelerator,
+    pub(super) memory: Memory,
+    /// The disk under the overlay, and its format.
+    pub(super) base: (&'a Path, &'a str),
+    pub(super) start: Start,
+    pub(super) shell: Shell,
+}
+
+impl QemuMachine {
+    /// Starts QEMU. A guest that boots is not awaited.
+    pub(super) async fn launch(spec: &MachineSpec, lease: Lease, launch: Launch<'_>) -> Result<Self, ProvisionError> {
+        let files = Files::of(lease.dir());
+        let user = Unprivileged::for_lease(lease.id());
+        create_overlay(launch.base, &files.disk(), spec.disk).await?;
+        if let Some(user) = user {
+            for path in [lease.dir(), &files.disk()] {
+                user.own(path).map_err(ProvisionError::io(format!("handing {} to QEMU's user", path.display())))?;
+            }
+        }
+        let services = Services::open(&spec.guest_services, &files, user)?;
+        let command_line = CommandLine {
+            acceleration: launch.acceleration,
+            memory_size: spec.memory,
+            memory: launch.memory,
+            cpus: spec.cpus,
+            image: spec.image.clone(),
+            disk: files.disk(),
+            console_log: files.console_log(0),
+            packet_capture: files.packet_capture(0),
+            relays: services.relays.clone(),
+        };
+        let mut process = Process::start(&lease, user, &command_line).await?;
+        let console = connect_console(&files, launch.shell).await?;
+        let endpoints = forward(&mut process, &spec.forwards).await?;
+        Ok(Self {
+            services,
+            process,
+            console,
+            endpoints,
+            command_line,
+            accelerator: launch.accelerator,
+            start: launch.start,
+            starts: 0,
+            user,
+            files,
+            lease,
+        })
+    }
+
+    pub(super) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    pub(super) fn lease_mut(&mut self) -> &mut Lease {
+        &mut self.lease
+    }
+
+    pub(super) fn files(&self) -> &Files {
+        &self.files
+    }
+
+    fn boot_error(&self, source: TransportError) -> BootError {
+        let log = tail(&self.command_line.console_log, CONSOLE_LINES);
+        let name = self.lease.machine().to_owned();
+        match source {
+            TransportError::Deadline { .. } => BootError::Deadline { name, console: log },
+            source => BootError::Transport { source: self.explain(source), console: log },
+        }
+    }
+
+    /// Adds what QEMU said before it ended.
+    fn explain(&self, error: TransportError) -> TransportError {
+        match error {
+            TransportError::Lost { reason } => {
+                TransportError::Lost { reason: format!("{reason}; QEMU said: {}", self.files.error_tail()) }
+            }
+            other => other,
+        }
+    }
+
+    /// Starts QEMU again on the same disk. The process has ended.
+    async fn start_again(&mut self, size: Option<MachineSize>, deadline: Deadline) -> Result<Guest, BootError> {
+        self.starts += 1;
+        if let Some(size) = size {
+            self.command_line.memory_size = size.memory;
+            self.command_line.cpus = size.cpus;
+        }
+        // What was forked is gone with its memory; the disk is all there is to start from.
+        self.command_line.memory = Memory::Anonymous;
+        self.command_line.console_log = self.files.console_log(self.starts);
+        self.command_line.packet_capture = self.files.packet_capture(self.starts);
+        let ports: Vec<u16> = self.endpoints.keys().copied().collect();
+        self.process = Process::start(&self.lease, self.user, &self.command_line).await?;
+        self.console = connect_console(&self.files, Shell::Booting).await?;
+        self.endpoints = forward(&mut self.process, &ports).await?;
+        self.guest(deadline).await
+    }
+
+    fn move_evidence(&self, to: &Path) -> io::Result<()> {
+        fs::create_dir_all(to)?;
+        let mut files = vec![self.files.errors()];
+        for start in 0..=self.starts {
+            files.extend([self.files.console_log(start), self.files.packet_capture(start)]);
+        }
+        for file in files {
+            if let (Some(name), true) = (file.file_name(), file.exists()) {
+                // A copy, as the directories may be on different file systems.
+                fs::copy(&file, to.join(name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn connect_console(files: &Files, shell: Shell) -> Result<Arc<Console>, ProvisionError> {
+    let console = Console::connect(&files.console(), &files.bulk(), shell).await;
+    console.map(Arc::new).map_err(ProvisionError::io("connecting to the guest's console"))
+}
+
+#[async_trait]
+impl Machine for QemuMachine {
+    fn name(&self) -> &str {
+        self.lease.machine()
+    }
+
+    async fn guest(&mut self, deadline: Deadline) -> Result<Guest, BootError> {
+        let ready = tokio::select! {
+            biased;
+            ready = self.console.ready(deadline) => ready,
+            _ = self.process.wait() => Err(TransportError::Lost { reason: "QEMU ended".to_owned() }),
+        };
+        ready.map_err(|error| self.boot_error(error))?;
+        Ok(Guest::new(Arc::clone(&self.console) as Arc<dyn Transport>))
+    }
+
+    fn endpoint(&self, guest_port: u16) -> Option<SocketAddr> {
+        self.endpoints.get(&guest_port).copied()
+    }
+
+    fn evidence(&self) -> MachineEvidence {
+        MachineEvidence {
+            console_log: self.command_line.console_log.clone(),
+            packet_capture: Some(self.command_line.packet_capture.clone()),
+            accelerator: self.accelerator.clone(),
+            start: self.start.clone(),
+            argv: self.process.argv.clone(),
+        }
+    }
+
+    async fn reboot(&mut self, deadline: Deadline) -> Result<Guest, BootError> {
+        let guest = self.guest(deadline).await?;
+        self.process.qmp.clear_events();
+        // The shell may be killed before it can answer, which is what was asked for.
+        match guest.run(&GuestCommand::new(["systemctl", "reboot"]), deadline).await {
+            Ok(_) | Err(TransportError::ShellRestarted { .. }) => {}
+            Err(error) => return Err(self.boot_error(error)),
+        }
+        let reset = deadline.bound(self.process.qmp.event(|name, _| name == "RESET")).await;
+        match reset {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(self.boot_error(TransportError::Lost { reason: error.to_string() })),
+            Err(_) => return Err(self.boot_error(TransportError::Deadline { command: "reboot".to_owned() })),
+        }
+        self.console.expect_boot().await;
+        self.guest(deadline).await
+    }
+
+    async fn kill_and_restart(&mut self, size: Option<MachineSize>, deadline: Deadline) -> Result<Guest, BootError> {
+        self.process.kill().await.map_err(ProvisionError::io("killing QEMU"))?;
+        self.start_again(size, deadline).await
+    }
+
+    async fn resize(&mut self, size: MachineSize, deadline: Deadline) -> Result<Guest, BootError> {
+        let guest = self.guest(deadline).await?;
+        match guest.run(&GuestCommand::new(["systemctl", "poweroff"]), deadline).await {
+            Ok(_) | Err(TransportError::ShellRestarted { .. } | TransportError::Lost { .. }) => {}
+            Err(error) => return Err(self.boot_error(error)),
+        }
+        match deadline.bound(self.process.wait()).await {
+            Ok(ended) => ended.map_err(ProvisionError::io("waiting for QEMU to end"))?,
+            Err(_) => return Err(self.boot_error(TransportError::Deadline { command: "poweroff".to_owned() })),
+        }
+        self.start_again(Some(size), deadline).await
+    }
+
+    async fn destroy(mut self: Box<Self>, evidence: Option<&Path>) -> Result<Destroyed, DestroyError> {
+        if let Err(error) = self.process.kill().await {
+            tracing::debug!(%error, "killing QEMU");
+        }
+        // After the kill, as QEMU buffers what it captures. The lease is released in any case.
+        let moved = evidence.map_or(Ok(()), |to| {
+            self.move_evidence(to).map_err(|source| DestroyError::Evidence { path: PathBuf::from(to), source })
+        });
+        let Self { services, lease, .. } = *self;
+        drop(services);
+        let receipt = lease.release();
+        moved.map(|()| receipt)
+    }
+
+    async fn keep(self: Box<Self>) -> Result<String, DestroyError> {
+        let Self { lease, .. } = *self;
+        Ok(lease.keep()?)
+    }
+}

@@ -1,0 +1,75 @@
+//! The receipt of a destroyed machine.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of thing a machine left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResourceKind {
+    /// The machine's processes.
+    Processes,
+    /// A control group.
+    Cgroup,
+    /// A mount below one of the lease's directories.
+    Mount,
+    /// A directory with disks, sockets and logs.
+    Directory,
+    /// The entry in the ledger.
+    LedgerEntry,
+}
+
+/// One thing that was removed, or was not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleasedResource {
+    /// What it is.
+    pub kind: ResourceKind,
+    /// Its path, or the ids of processes.
+    pub name: String,
+    /// Whether it is really gone: found by looking after the removal.
+    pub gone: bool,
+}
+
+/// What a lease held, and whether each thing is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destroyed {
+    /// The machine's name.
+    pub machine: String,
+    /// The lease's id.
+    pub lease: String,
+    /// Each thing that the lease held.
+    pub resources: Vec<ReleasedResource>,
+}
+
+impl Destroyed {
+    /// Whether everything is gone. A receipt without resources shows nothing, so it is not clean.
+    pub fn is_clean(&self) -> bool {
+        !self.resources.is_empty() && self.resources.iter().all(|resource| resource.gone)
+    }
+}
+
+impl fmt::Display for Destroyed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (lease {})", self.machine, self.lease)?;
+        for resource in &self.resources {
+            let state = if resource.gone { "gone" } else { "LEFT" };
+            write!(f, "\n  {state} {:?} {}", resource.kind, resource.name)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_clean_only_if_everything_it_lists_is_gone() {
+        let item = |gone| ReleasedResource { kind: ResourceKind::Directory, name: "/d".into(), gone };
+        let receipt = |resources| Destroyed { machine: "m".into(), lease: "l".into(), resources };
+        assert!(receipt(vec![item(true)]).is_clean());
+        assert!(!receipt(vec![item(true), item(false)]).is_clean());
+        assert!(!receipt(vec![]).is_clean());
+    }
+}

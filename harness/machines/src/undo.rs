@@ -1,0 +1,132 @@
+//! Undoing a lease: the same steps for its owner, its reaper and `machines reap`.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rustix::mount::{UnmountFlags, unmount};
+
+use crate::{
+    ledger::{Ledger, LedgerEntry},
+    receipt::{Destroyed, ReleasedResource, ResourceKind},
+};
+
+/// Removes everything that `entry` holds, and looks afterwards whether it is gone.
+///
+/// Each step may find its work done already, as an owner may have died half way through. The
+/// order matters: processes first, as they hold mounts; mounts before directories, as removing
+/// a directory must never reach into a mount; the entry last, and only when nothing is left.
+pub(crate) fn undo(ledger: &Ledger, entry: &LedgerEntry) -> Destroyed {
+    let mut resources = entry.containment.remove(&entry.lease);
+    for dir in &entry.directories {
+        resources.extend(unmount_below(dir));
+        resources.push(remove_directory(dir));
+    }
+    if resources.iter().all(|resource| resource.gone)
+        && let Err(error) = ledger.remove(&entry.lease)
+    {
+        tracing::warn!(%error, lease = entry.lease, "removing the ledger entry");
+    }
+    let path = ledger.entry_path(&entry.lease);
+    resources.push(ReleasedResource {
+        kind: ResourceKind::LedgerEntry,
+        name: path.display().to_string(),
+        gone: !path.exists(),
+    });
+    Destroyed { machine: entry.machine.clone(), lease: entry.lease.clone(), resources }
+}
+
+fn unmount_below(dir: &Path) -> Vec<ReleasedResource> {
+    let mounts = mounts_below(dir);
+    for mount in &mounts {
+        if let Err(error) = unmount(mount, UnmountFlags::DETACH) {
+            tracing::warn!(%error, mount = %mount.display(), "unmounting");
+        }
+    }
+    let left = mounts_below(dir);
+    let released = |mount: PathBuf| ReleasedResource {
+        kind: ResourceKind::Mount,
+        gone: !left.contains(&mount),
+        name: mount.display().to_string(),
+    };
+    mounts.into_iter().map(released).collect()
+}
+
+fn remove_directory(dir: &Path) -> ReleasedResource {
+    if mounts_below(dir).is_empty() {
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, dir = %dir.display(), "removing a directory");
+            }
+            _ => {}
+        }
+    }
+    ReleasedResource {
+        kind: ResourceKind::Directory,
+        name: dir.display().to_string(),
+        gone: fs::symlink_metadata(dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound),
+    }
+}
+
+/// Mount points at or below `dir`, the latest first.
+fn mounts_below(dir: &Path) -> Vec<PathBuf> {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
+    points.filter(|point| point.starts_with(dir)).collect::<Vec<_>>().into_iter().rev().collect()
+}
+
+/// Mount points are written with `\ooo` for space, tab, newline and backslash; see proc_pid_mountinfo(5).
+fn unescape(field: &str) -> PathBuf {
+    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    escapes.iter().fold(field.to_owned(), |text, (from, to)| text.replace(from, to)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::containment::Containment;
+
+    fn entry(ledger: &Ledger, directory: PathBuf) -> LedgerEntry {
+        ledger.prepare().unwrap();
+        let entry = LedgerEntry {
+            lease: "l".into(),
+            run: "r".into(),
+            machine: "m".into(),
+            owner: None,
+            created: 0,
+            containment: Containment::Mark,
+            directories: vec![directory],
+        };
+        ledger.write(&entry).unwrap();
+        entry
+    }
+
+    #[test]
+    fn undoing_twice_finds_nothing_to_do_and_says_gone_both_times() {
+        let state = tempfile::tempdir().unwrap();
+        let ledger = Ledger::at(state.path());
+        let entry = entry(&ledger, state.path().join("leases/l"));
+        fs::create_dir_all(entry.dir().join("inner")).unwrap();
+        assert!(undo(&ledger, &entry).is_clean());
+        let again = undo(&ledger, &entry);
+        assert!(again.is_clean(), "{again}");
+    }
+
+    #[test]
+    fn what_cannot_be_removed_stays_in_the_ledger() {
+        let state = tempfile::tempdir().unwrap();
+        let ledger = Ledger::at(state.path());
+        // The kernel refuses to remove anything below /proc.
+        let entry = entry(&ledger, "/proc/self/task".into());
+        let receipt = undo(&ledger, &entry);
+        assert!(!receipt.is_clean());
+        assert!(ledger.read("l").unwrap().is_some());
+    }
+
+    #[test]
+    fn mount_points_are_unescaped() {
+        assert_eq!(unescape("/a\\040b\\134c"), PathBuf::from("/a b\\c"));
+        assert!(mounts_below(Path::new("/")).contains(&PathBuf::from("/proc")));
+    }
+}
