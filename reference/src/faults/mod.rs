@@ -1,0 +1,50 @@
+//! Seeded faults: each breaks one thing in a world, and names every criterion that must then fail.
+
+use std::fmt;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::draft::Draft;
+
+/// Where a fault shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// In the repositories: no machine is needed to see it.
+    Source,
+    /// In a machine: a script is run there at some stage.
+    Guest,
+    /// In the repositories, but only a switch of its own brings it out.
+    Switch,
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Source => "source",
+            Self::Guest => "guest",
+            Self::Switch => "switch",
+        })
+    }
+}
+
+/// A fault that can be seeded into a world.
+#[derive(Debug, Serialize)]
+pub struct Fault {
+    /// Stable name.
+    pub name: &'static str,
+    /// Where it shows.
+    pub layer: Layer,
+    /// Every criterion that must fail with it. No other may.
+    pub criterion: &'static [&'static str],
+    /// What is wrong, in a sentence.
+    pub summary: &'static str,
+    #[serde(skip)]
+    pub(crate) how: fn(&mut Draft) -> Result<()>,
+}
+
+/// Every fault.
+pub fn faults() -> &'static [Fault] {
+    &[]
+}

@@ -1,0 +1,163 @@
+//! Writing a world: two repositories, an authority, keys, and the host definition that ties them together.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    Fault,
+    draft::{Draft, token},
+    git::{self, Commit, Entry, Tree},
+    sops,
+};
+
+const GITMODULES: &str = "[submodule \"secrets\"]\n\tpath = secrets\n\turl = ../secrets.git\n\tbranch = main\n";
+
+/// How to write a world.
+#[derive(Clone, Copy, Debug)]
+pub struct WorldOptions<'a> {
+    /// The sops to encrypt with.
+    pub sops: &'a Path,
+    /// The fault to seed; none for a world in which every criterion holds.
+    pub fault: Option<&'a Fault>,
+}
+
+/// A world on disk.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Where it is. It holds private keys and is readable by its owner only.
+    pub dir: PathBuf,
+}
+
+impl World {
+    /// The host definition.
+    pub fn definition(&self) -> PathBuf {
+        self.dir.join("coldproof.toml")
+    }
+
+    /// The bare repository that describes the host.
+    pub fn base(&self) -> PathBuf {
+        self.dir.join("base.git")
+    }
+
+    /// The bare repository of its secrets, a submodule of the other.
+    pub fn secrets(&self) -> PathBuf {
+        self.dir.join("secrets.git")
+    }
+
+    /// The operator's own checkout. Only some faults need one.
+    pub(crate) fn operator(&self) -> PathBuf {
+        self.dir.join("operator")
+    }
+}
+
+/// Writes a fresh world into `dir`, which must be empty or not exist.
+///
+/// # Errors
+/// If `dir` is not empty or cannot be written, or git or sops fails.
+pub fn write(dir: &Path, options: &WorldOptions<'_>) -> Result<World> {
+    let world = World { dir: claim_directory(dir)? };
+    let mut draft = Draft::new()?;
+    if let Some(fault) = options.fault {
+        (fault.how)(&mut draft).with_context(|| format!("cannot seed the fault {}", fault.name))?;
+    }
+    let secrets = write_secrets(&world, &draft, options.sops)?;
+    write_base(&world, &draft, secrets)?;
+    write_files(&world, &draft)?;
+    if let Some(finish) = draft.finish {
+        finish(&world)?;
+    }
+    Ok(world)
+}
+
+/// Makes `dir` where it does not exist, for its owner only, and returns its absolute path.
+fn claim_directory(dir: &Path) -> Result<PathBuf> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("cannot create {}", dir.display()))?;
+    let mut entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    if entries.next().is_some() {
+        bail!("{} is not empty: name a directory that does not exist yet", dir.display());
+    }
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    Ok(dir.canonicalize()?)
+}
+
+/// Writes `secrets.git` and returns the commit that the host's repository is to pin.
+fn write_secrets(world: &World, draft: &Draft, sops: &Path) -> Result<String> {
+    let mut earlier = draft.secrets.clone();
+    earlier.insert("bridge_token".into(), token());
+    let mut commits = Vec::new();
+    for (message, secrets) in [("Encrypt the secrets", &earlier), ("Rotate the bridge's token", &draft.secrets)] {
+        let mut encrypted = sops::encrypt(sops, &draft.creation_rules, secrets)?;
+        if let Some(tamper) = draft.tamper {
+            encrypted = tamper(&encrypted)?;
+        }
+        let tree = Tree::from([
+            (".sops.yaml".into(), Entry::File(draft.creation_rules.clone().into_bytes())),
+            ("secrets.yaml".into(), Entry::File(encrypted.into_bytes())),
+        ]);
+        commits.push(Commit { message, tree });
+    }
+    let ids = git::create_bare(&world.secrets(), &commits)?;
+    let [earlier, tip] = ids.as_slice() else { bail!("secrets.git has {} commits, not 2", ids.len()) };
+    Ok(if draft.old_gitlink { earlier } else { tip }.clone())
+}
+
+fn write_base(world: &World, draft: &Draft, secrets: String) -> Result<()> {
+    let flake = draft.base.iter().map(|(path, text)| (path.clone(), Entry::File(text.clone().into_bytes()))).collect();
+    let submodule = Tree::from([
+        (".gitmodules".into(), Entry::File(GITMODULES.into())),
+        ("secrets".into(), Entry::Gitlink(secrets)),
+    ]);
+    let commits =
+        [Commit { message: "Describe the host", tree: flake }, Commit { message: "Pin the secrets", tree: submodule }];
+    git::create_bare(&world.base(), &commits)?;
+    Ok(())
+}
+
+fn write_files(world: &World, draft: &Draft) -> Result<()> {
+    let (root_key, intermediate_key) = draft.authority.keys();
+    let public = [
+        ("coldproof.toml", draft.definition.clone()),
+        ("ca/root.pem", draft.authority.root_pem()),
+        ("ca/intermediate.pem", draft.authority.intermediate_pem()),
+    ];
+    let private = [
+        ("keys/recovery.txt", draft.recovery.key_file()),
+        ("keys/ssh_host_ed25519_key", draft.host_key.private.clone()),
+        ("keys/ca-root.key", root_key),
+        ("keys/ca-intermediate.key", intermediate_key),
+    ];
+    for directory in ["ca", "keys"] {
+        DirBuilder::new().mode(0o700).create(world.dir.join(directory))?;
+    }
+    for (path, text) in &public {
+        write_file(&world.dir.join(path), text, 0o644)?;
+    }
+    for (path, text) in &private {
+        write_file(&world.dir.join(path), text, 0o600)?;
+    }
+    write_file(&world.dir.join("keys/ssh_host_ed25519_key.pub"), &format!("{}\n", draft.host_key.public), 0o644)?;
+    if let Some(script) = &draft.script {
+        write_file(&world.dir.join("fault.sh"), script, 0o755)?;
+    }
+    Ok(())
+}
+
+fn write_file(path: &Path, text: &str, mode: u32) -> Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,102 @@
+//! A world as somebody meets it who has only the directory: clone, decrypt, verify.
+
+mod common;
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use coldproof_reference::world::{self, WorldOptions};
+use common::{Written, decrypt_with, openssl, sops};
+use rstest::rstest;
+
+#[test]
+fn the_repository_clones_with_its_secrets_at_the_tip_of_their_branch() {
+    let world = Written::sound();
+    let work = world.clone_recursively();
+    assert!(work.join("hosts/cc-ci/default.nix").is_file());
+    assert!(fs::read_to_string(work.join("secrets/secrets.yaml")).unwrap().contains("ENC[AES256_GCM"));
+    let tip = world.git(&world.world.secrets(), &["rev-parse", "main"]);
+    assert_eq!(world.git(&work, &["rev-parse", "HEAD:secrets"]), tip);
+    for repository in [world.world.base(), world.world.secrets()] {
+        let commits: u32 = world.git(&repository, &["rev-list", "--count", "main"]).parse().unwrap();
+        assert!(commits >= 2, "{} has {commits} commits", repository.display());
+        world.git(&repository, &["fsck", "--strict"]);
+    }
+}
+
+#[rstest]
+#[case::recovery_key(|world: &Written| world.recovery_key_file())]
+#[case::host_key(|world: &Written| world.host_key_as_age())]
+fn each_recipient_decrypts_every_secret(#[case] key: fn(&Written) -> std::path::PathBuf) {
+    let world = Written::sound();
+    let secrets = decrypt_with(&key(&world), &world.secrets_file()).expect("sops decrypts");
+    assert_eq!(secrets.len(), 8, "{:?}", secrets.keys());
+    assert!(secrets.values().all(|value| !value.is_empty()));
+    assert!(secrets["wildcard_key"].starts_with("-----BEGIN PRIVATE KEY-----"));
+}
+
+#[test]
+fn a_key_that_is_no_recipient_decrypts_nothing() {
+    let (world, other) = (Written::sound(), Written::sound());
+    let refused = decrypt_with(&other.recovery_key_file(), &world.secrets_file()).unwrap_err();
+    assert!(refused.contains("did not match any of the recipients"), "{refused}");
+}
+
+#[test]
+fn the_leaf_in_git_verifies_to_the_root_through_its_intermediate() {
+    let world = Written::sound();
+    let secrets = decrypt_with(&world.recovery_key_file(), &world.secrets_file()).unwrap();
+    let chain = world.scratch("fullchain.pem", &secrets["wildcard_cert"]);
+    let key = world.scratch("privkey.pem", &secrets["wildcard_key"]);
+    let root = world.world.dir.join("ca/root.pem");
+    for name in ["ci.example.test", "drone.ci.example.test", "probe-1.ci.example.test"] {
+        let verified = openssl(&[
+            "verify",
+            "-x509_strict",
+            "-purpose",
+            "sslserver",
+            "-verify_hostname",
+            name,
+            "-CAfile",
+            root.to_str().unwrap(),
+            "-untrusted",
+            chain.to_str().unwrap(),
+            chain.to_str().unwrap(),
+        ]);
+        assert!(verified.ends_with("OK\n"), "{verified}");
+    }
+    let leaf = openssl(&["x509", "-in", chain.to_str().unwrap(), "-noout", "-pubkey"]);
+    assert_eq!(leaf, openssl(&["pkey", "-in", key.to_str().unwrap(), "-pubout"]));
+}
+
+#[test]
+fn private_keys_are_for_their_owner_only() {
+    let world = Written::sound();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&world.world.dir), 0o700);
+    for entry in fs::read_dir(world.world.dir.join("keys")).unwrap() {
+        let path = entry.unwrap().path();
+        let expected = if path.extension().is_some_and(|extension| extension == "pub") { 0o644 } else { 0o600 };
+        assert_eq!(mode(&path), expected, "{}", path.display());
+    }
+}
+
+#[test]
+fn two_worlds_share_no_key() {
+    let (one, other) = (Written::sound(), Written::sound());
+    for file in ["keys/recovery.txt", "keys/ssh_host_ed25519_key", "ca/root.pem"] {
+        assert_ne!(
+            fs::read(one.world.dir.join(file)).unwrap(),
+            fs::read(other.world.dir.join(file)).unwrap(),
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn a_directory_with_something_in_it_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("mine"), "precious").unwrap();
+    let refused = world::write(dir.path(), &WorldOptions { sops: &sops(), fault: None }).unwrap_err();
+    assert!(refused.to_string().contains("is not empty"), "{refused}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
