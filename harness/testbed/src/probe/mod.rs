@@ -8,4 +8,7 @@ mod names;
 pub mod tls;
 mod witness;
 
+#[cfg(test)]
+mod tests;
+
 pub use names::{ProbeName, probe_names};

@@ -56,10 +56,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(definition.machine.deadline.duration().as_secs(), 600);
     assert!(!definition.source.private);
     assert!(definition.forwards().is_empty());
-    assert_eq!(
-        definition.bootstrap.key,
-        KeySource::Command(["pass", "show", "recovery"].map(String::from).to_vec())
-    );
+    assert_eq!(definition.bootstrap.key, KeySource::Command(["pass", "show", "recovery"].map(String::from).to_vec()));
 }
 
 #[rstest]
