@@ -1,6 +1,7 @@
 //! Where a secret that the controller holds comes from. Nothing is read before it is needed.
 
 use std::{
+    collections::BTreeMap,
     env, fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -8,6 +9,8 @@ use std::{
 };
 
 use zeroize::Zeroizing;
+
+use super::{HostDefinition, Name};
 
 /// Where a private key is held: it names a place and never the key itself, so that it can be printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +95,17 @@ impl KeySource {
             Self::Env(name) => format!("environment variable {name}"),
             Self::Command(argv) => format!("output of `{}`", argv.first().map_or("", String::as_str)),
         }
+    }
+}
+
+impl HostDefinition {
+    /// Reads every recipient's private half that the controller holds, by the recipient's name. Blocks.
+    ///
+    /// # Errors
+    /// As [`KeySource::read`], for the first key that cannot be read.
+    pub fn held_keys(&self) -> Result<BTreeMap<Name, Zeroizing<String>>, KeyError> {
+        let held = self.recipients.iter().filter_map(|(name, recipient)| Some((name, recipient.key.as_ref()?)));
+        held.map(|(name, key)| Ok((name.clone(), key.read()?))).collect()
     }
 }
 

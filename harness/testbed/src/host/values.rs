@@ -75,6 +75,12 @@ impl Span {
     }
 }
 
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        span.0
+    }
+}
+
 impl TryFrom<String> for Span {
     type Error = ValueError;
 
@@ -103,6 +109,12 @@ impl Size {
     #[must_use]
     pub const fn bytes(self) -> u64 {
         self.0
+    }
+}
+
+impl From<Size> for u64 {
+    fn from(size: Size) -> Self {
+        size.0
     }
 }
 

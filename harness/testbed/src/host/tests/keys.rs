@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use rstest::rstest;
 
-use super::Directory;
+use super::{COMPLETE, Directory};
 use crate::host::{Credentials, KeyError, KeySource};
 
 fn command(script: &str) -> KeySource {
@@ -17,6 +17,18 @@ fn a_file_is_read_whole() {
     directory.write("key", "# created\nsecret\n");
 
     assert_eq!(*KeySource::File(directory.path("key")).read().unwrap(), "# created\nsecret\n");
+}
+
+#[test]
+fn the_held_keys_are_those_that_have_a_place() {
+    let directory = Directory::new();
+    let definition = directory.load(COMPLETE).unwrap();
+    directory.write("keys/recovery.txt", "read when it is needed");
+
+    let held = definition.held_keys().unwrap();
+
+    let held: Vec<_> = held.iter().map(|(name, key)| (name.as_str(), key.as_str())).collect();
+    assert_eq!(held, [("recovery", "read when it is needed")]);
 }
 
 #[test]
