@@ -1,0 +1,184 @@
+//! A connection to systemd.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
+    time::{Duration, Instant},
+};
+
+use super::wire::{self, Call, Message, Reader, WireError};
+
+/// Where systemd listens for root.
+const SOCKET: &str = "/run/systemd/private";
+/// An answer of PID 1 takes milliseconds; this bounds a PID 1 that hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Calls that are under way at once, so few that neither side's socket buffer can fill up with both writing.
+const WINDOW: usize = 64;
+
+/// Why systemd could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BusError {
+    #[error("{SOCKET}: {0}; is systemd running, and is this root?")]
+    Connect(io::Error),
+    #[error("{SOCKET}: systemd refused to authenticate us: `{0}`; run as root")]
+    Refused(String),
+    #[error("the connection to systemd was lost: {0}")]
+    Lost(io::Error),
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    #[error("systemd answers {0}: {1}")]
+    Failed(String, String),
+}
+
+/// A connection to systemd.
+pub(crate) struct Bus {
+    stream: UnixStream,
+    received: Vec<u8>,
+    signals: VecDeque<(String, Vec<u8>)>,
+    serial: u32,
+}
+
+impl Bus {
+    /// Connects and authenticates as the user that runs us.
+    pub(crate) fn connect() -> Result<Self, BusError> {
+        let stream = UnixStream::connect(SOCKET).map_err(BusError::Connect)?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(BusError::Connect)?;
+        let user = hex::encode(rustix::process::geteuid().as_raw().to_string());
+        (&stream).write_all(format!("\0AUTH EXTERNAL {user}\r\n").as_bytes()).map_err(BusError::Lost)?;
+        let mut answer = String::new();
+        // The server sends nothing beyond this line before it has seen BEGIN, so the reader holds nothing back.
+        BufReader::new(&stream).read_line(&mut answer).map_err(BusError::Lost)?;
+        if !answer.starts_with("OK ") {
+            return Err(BusError::Refused(answer.trim().to_owned()));
+        }
+        (&stream).write_all(b"BEGIN\r\n").map_err(BusError::Lost)?;
+        Ok(Self { stream, received: Vec::new(), signals: VecDeque::new(), serial: 0 })
+    }
+
+    /// Makes one call and returns the body of its answer.
+    pub(crate) fn call(&mut self, call: &Call<'_>) -> Result<Vec<u8>, BusError> {
+        let serial = self.send(call)?;
+        loop {
+            if let Some((_, answer)) = self.receive_answer(|answered| answered == serial)? {
+                return answer;
+            }
+        }
+    }
+
+    /// Makes all calls, many at once; the answers come in the order of the calls.
+    pub(crate) fn call_all(&mut self, calls: &[Call<'_>]) -> Result<Vec<Result<Vec<u8>, BusError>>, BusError> {
+        let mut answers = Vec::with_capacity(calls.len());
+        for window in calls.chunks(WINDOW) {
+            let serials = window.iter().map(|call| self.send(call)).collect::<Result<Vec<_>, _>>()?;
+            let mut answered = HashMap::new();
+            while answered.len() < serials.len() {
+                answered.extend(self.receive_answer(|serial| serials.contains(&serial))?);
+            }
+            answers.extend(serials.iter().filter_map(|serial| answered.remove(serial)));
+        }
+        Ok(answers)
+    }
+
+    /// The next signal that was received already: its name and body.
+    pub(crate) fn next_signal(&mut self) -> Option<(String, Vec<u8>)> {
+        self.signals.pop_front()
+    }
+
+    /// Reads once from the socket, which blocks when nothing is there, and keeps the signals.
+    pub(crate) fn read_signals(&mut self) -> Result<(), BusError> {
+        self.fill()?;
+        while let Some(message) = self.next_message()? {
+            self.keep_signal(message);
+        }
+        Ok(())
+    }
+
+    /// Waits for a signal of this name until the deadline; false when there was none.
+    pub(crate) fn wait_for_signal(&mut self, names: &[&str], deadline: Instant) -> Result<bool, BusError> {
+        loop {
+            while let Some((name, _)) = self.next_signal() {
+                if names.contains(&name.as_str()) {
+                    return Ok(true);
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.stream.set_read_timeout(Some(left)).map_err(BusError::Lost)?;
+            let read = self.read_signals();
+            self.stream.set_read_timeout(Some(PATIENCE)).map_err(BusError::Lost)?;
+            match read {
+                Err(BusError::Lost(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                other => other?,
+            }
+        }
+    }
+
+    fn send(&mut self, call: &Call<'_>) -> Result<u32, BusError> {
+        self.serial += 1;
+        self.stream.write_all(&call.encode(self.serial)).map_err(BusError::Lost)?;
+        Ok(self.serial)
+    }
+
+    /// Receives one message; returns the answer and its call's serial if it is one that is wanted.
+    #[expect(clippy::type_complexity, reason = "a serial and what became of its call")]
+    fn receive_answer(
+        &mut self,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Result<Option<(u32, Result<Vec<u8>, BusError>)>, BusError> {
+        let message = loop {
+            match self.next_message()? {
+                Some(message) => break message,
+                None => self.fill()?,
+            }
+        };
+        match message {
+            Message::Return { serial, body } if wanted(serial) => Ok(Some((serial, Ok(body)))),
+            Message::Error { serial, name, body } if wanted(serial) => {
+                let words = Reader::new(&body).string().unwrap_or_default();
+                Ok(Some((serial, Err(BusError::Failed(name, words)))))
+            }
+            other => {
+                self.keep_signal(other);
+                Ok(None)
+            }
+        }
+    }
+
+    fn keep_signal(&mut self, message: Message) {
+        if let Message::Signal { member, body } = message {
+            self.signals.push_back((member, body));
+        }
+    }
+
+    fn next_message(&mut self) -> Result<Option<Message>, BusError> {
+        let Some(length) = wire::message_length(&self.received)? else { return Ok(None) };
+        if self.received.len() < length {
+            return Ok(None);
+        }
+        let message = wire::decode(&self.received[..length])?;
+        self.received.drain(..length);
+        Ok(Some(message))
+    }
+
+    fn fill(&mut self) -> Result<(), BusError> {
+        let mut chunk = [0; 64 << 10];
+        let count = self.stream.read(&mut chunk).map_err(BusError::Lost)?;
+        if count == 0 {
+            return Err(BusError::Lost(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.received.extend_from_slice(&chunk[..count]);
+        Ok(())
+    }
+}
+
+impl AsFd for Bus {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}

@@ -1,0 +1,60 @@
+//! Everything that one round trip brings back.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use coldproof_evidence::{guest::SystemObservation, request::ObserveRequest};
+
+use crate::{bus::Bus, checkout, journal, manager, secrets, sockets, unit_files, units};
+
+/// How long units that are on their way are waited for, so that what is observed is a settled system.
+const PATIENCE: Duration = Duration::from_secs(60);
+const RUNNING: &str = "/run/current-system";
+const PROFILE: &str = "/nix/var/nix/profiles/system";
+
+/// Observes the guest. The closure is not among the facts: `observer closure` takes its own time.
+pub(crate) fn observe(request: &ObserveRequest) -> anyhow::Result<SystemObservation> {
+    let mut bus = Bus::connect()?;
+    manager::settle(&mut bus, PATIENCE)?;
+    let at_us = now_us();
+    let units = units::observe(&mut bus, &request.units).context("reading systemd's units")?;
+    let failed: Vec<_> =
+        units.iter().filter(|unit| unit.active_state == "failed").map(|unit| unit.name.clone()).collect();
+    let checkout = checkout::observe(Path::new(&request.checkout));
+    let running_system = resolved(RUNNING);
+    Ok(SystemObservation {
+        at_us,
+        system_state: manager::system_state(&mut bus)?,
+        units,
+        journal: journal::observe(request.since_us, &failed),
+        profile_system: resolved(PROFILE),
+        system_version: running_system.as_deref().and_then(version),
+        running_system,
+        closure: Vec::new(),
+        secrets: secrets::observe(request)?,
+        listeners: sockets::observe(),
+        unit_files: unit_files::observe(),
+        credentials: checkout.credentials,
+        checkout_heads: checkout.heads,
+        memory_peak_bytes: None,
+    })
+}
+
+/// Microseconds since the epoch.
+pub(crate) fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn resolved(link: &str) -> Option<String> {
+    fs::canonicalize(link).ok().map(|path| path.to_string_lossy().into_owned())
+}
+
+fn version(toplevel: &str) -> Option<String> {
+    let text = fs::read_to_string(Path::new(toplevel).join("nixos-version")).ok()?;
+    Some(text.trim().to_owned())
+}
