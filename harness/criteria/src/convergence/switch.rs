@@ -1,0 +1,171 @@
+//! The first switch and the second.
+
+use coldproof_evidence::{
+    Mismatch, Record,
+    guest::{SecretObservation, SystemObservation},
+    rebuild::RebuildObservation,
+};
+
+use super::HARMLESS_JOBS;
+use crate::{
+    criterion::{Criterion, Requires},
+    identity,
+    judgement::{Judgement, mismatch, or_nothing},
+    need::Need,
+    secrets,
+};
+
+pub(crate) const ONE_SWITCH: Criterion = Criterion::new(
+    "convergence.one-switch",
+    "the first switch, run once, detached, exited 0 and no activation snippet failed",
+    &[Need::Switch],
+    one_switch,
+);
+
+pub(crate) const IDEMPOTENT: Criterion = Criterion::new(
+    "convergence.idempotent",
+    "a second switch exits 0 without a failed job and changes no unit file, no declared secret and not the running system",
+    &[Need::System, Need::SecondSwitch, Need::SecondSystem],
+    idempotent,
+)
+.requiring(Requires::Success)
+.blocked_by(&["identity.toplevel", "secrets.in-place", "secrets.modes"]);
+
+/// Why what a criterion requires of the switch is not met, if so. A switch that nobody saw is not held against it.
+pub(crate) fn unmet(requires: Requires, record: &Record) -> Option<String> {
+    let switch = record.switch.facts()?;
+    let failed = match requires {
+        Requires::Nothing => false,
+        Requires::Activation => !activated(switch, record),
+        Requires::Success => !succeeded(switch),
+    };
+    failed.then(|| format!("the switch did not succeed: {}", status(switch)))
+}
+
+fn succeeded(switch: &RebuildObservation) -> bool {
+    switch.exit_code == Some(0) && switch.failed_snippets.is_empty()
+}
+
+/// Whether the activation script came to its end.
+///
+/// switch-to-configuration exits 2 when it did not; 3 and 4 tell of units only. But 4 overwrites 2, and the older
+/// nixos-rebuild exits 1 for each of them: hence the look at the snippets, and at whether there is a running system.
+fn activated(switch: &RebuildObservation, record: &Record) -> bool {
+    let runs = || record.system.facts().is_some_and(|system| system.running_system.is_some());
+    succeeded(switch) || (switch.failed_snippets.is_empty() && switch.exit_code != Some(2) && runs())
+}
+
+fn status(switch: &RebuildObservation) -> String {
+    let mut status = match (switch.exit_code, switch.signal) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("ended by signal {signal}"),
+        (None, None) => "no exit status".to_owned(),
+    };
+    if !switch.failed_snippets.is_empty() {
+        status += &format!(", failed activation snippets: {}", switch.failed_snippets.join(", "));
+    }
+    status
+}
+
+fn one_switch(record: &Record) -> Option<Judgement> {
+    let switch = record.switch.facts()?;
+    let mut judgement = Judgement::new("no switch was run");
+    if switch.exit_code.is_none() && switch.signal.is_none() {
+        judgement.doubt("the recorder did not see the switch end");
+    } else {
+        judgement.subject(switch_mismatch("the switch", switch));
+    }
+    Some(judgement)
+}
+
+fn switch_mismatch(which: &str, switch: &RebuildObservation) -> Option<Mismatch> {
+    (!succeeded(switch)).then(|| {
+        let last = switch.output.iter().rev().find(|line| !line.trim().is_empty());
+        mismatch(
+            which,
+            "exit code 0 and no failed activation snippet",
+            status(switch),
+            format!(
+                "the first failure counts, a later switch often heals it; the output ends with: {}",
+                last.map_or("nothing", String::as_str)
+            ),
+        )
+    })
+}
+
+fn idempotent(record: &Record) -> Option<Judgement> {
+    let (first, switch, second) =
+        (record.system.facts()?, record.second_switch.facts()?, record.second_system.facts()?);
+    let mut judgement = Judgement::new("no second switch was run");
+    judgement.subject(switch_mismatch("the second switch", switch));
+    if !switch.subscribed_throughout {
+        judgement.doubt("job results of the second switch may have been missed");
+    }
+    for job in switch.jobs.iter().filter(|job| !HARMLESS_JOBS.contains(&job.result.as_str())) {
+        judgement.wrong(mismatch(
+            &job.unit,
+            "no failed job in the second switch",
+            format!("job result {}", job.result),
+            "make the unit safe to run again: it must bear finding its own work already done",
+        ));
+    }
+    judgement.subject(unit_file_mismatches(first, second));
+    running_system(record, first, second, &mut judgement);
+    for (name, before) in &first.secrets {
+        if let Some(change) = secret_mismatch(name, before, second.secrets.get(name)) {
+            // What was wrong before the second switch is that criterion's matter; to put it right is no flaw.
+            if secrets::as_declared(record, name, before) {
+                judgement.subject([change]);
+            } else {
+                judgement.absence(change);
+            }
+        } else {
+            judgement.subject(None);
+        }
+    }
+    Some(judgement)
+}
+
+fn running_system(record: &Record, first: &SystemObservation, second: &SystemObservation, judgement: &mut Judgement) {
+    let (before, after) = (first.running_system.as_deref(), second.running_system.as_deref());
+    let change = (before != after).then(|| changed("/run/current-system", before, after));
+    match change {
+        Some(change) if !identity::toplevel_agrees(record) => judgement.absence(change),
+        change => judgement.subject(change),
+    }
+}
+
+fn unit_file_mismatches(first: &SystemObservation, second: &SystemObservation) -> Vec<Mismatch> {
+    let (before, after) = (&first.unit_files, &second.unit_files);
+    let mut paths: Vec<_> = before.keys().chain(after.keys()).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+        .into_iter()
+        .filter(|path| before.get(*path) != after.get(*path))
+        .map(|path| changed(path, before.get(path).map(String::as_str), after.get(path).map(String::as_str)))
+        .collect()
+}
+
+fn secret_mismatch(name: &str, before: &SecretObservation, after: Option<&SecretObservation>) -> Option<Mismatch> {
+    let facts = |secret: &SecretObservation| {
+        format!(
+            "mode {:04o} {}:{}, keyed hash {}",
+            secret.mode,
+            secret.owner,
+            secret.group,
+            secret.hmac.as_deref().unwrap_or("none")
+        )
+    };
+    let (before, after) = (facts(before), after.map(facts));
+    (after.as_ref() != Some(&before)).then(|| changed(&format!("[secrets.{name}]"), Some(&before), after.as_deref()))
+}
+
+fn changed(subject: &str, before: Option<&str>, after: Option<&str>) -> Mismatch {
+    mismatch(
+        subject,
+        format!("unchanged by a second switch: {}", or_nothing(before.unwrap_or_default())),
+        or_nothing(after.unwrap_or_default()),
+        "a switch to the same revision must change nothing: look for a time, a random value or a counter in what makes it",
+    )
+}

@@ -1,0 +1,98 @@
+//! The observations that a criterion can need.
+
+use std::fmt;
+
+use coldproof_evidence::{Digest, Observed, Record};
+
+/// One observation of a [`Record`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Need {
+    /// [`Record::source`].
+    Source,
+    /// [`Record::sops`].
+    Sops,
+    /// [`Record::blank`].
+    Blank,
+    /// [`Record::bootstrap`].
+    Bootstrap,
+    /// [`Record::switch`].
+    Switch,
+    /// [`Record::system`].
+    System,
+    /// [`Record::tls`].
+    Tls,
+    /// [`Record::http`].
+    Http,
+    /// [`Record::reproduction`].
+    Reproduction,
+    /// [`Record::second_switch`].
+    SecondSwitch,
+    /// [`Record::second_system`].
+    SecondSystem,
+    /// [`Record::egress`].
+    Egress,
+    /// [`Record::teardown`].
+    Teardown,
+}
+
+/// Whether an observation is there.
+pub(crate) enum Presence<'r> {
+    NotObserved,
+    Unavailable(&'r str),
+    Facts(Digest),
+}
+
+impl Need {
+    pub(crate) fn presence(self, record: &Record) -> Presence<'_> {
+        match self {
+            Self::Source => presence(&record.source),
+            Self::Sops => presence(&record.sops),
+            Self::Blank => presence(&record.blank),
+            Self::Bootstrap => presence(&record.bootstrap),
+            Self::Switch => presence(&record.switch),
+            Self::System => presence(&record.system),
+            Self::Tls => presence(&record.tls),
+            Self::Http => presence(&record.http),
+            Self::Reproduction => presence(&record.reproduction),
+            Self::SecondSwitch => presence(&record.second_switch),
+            Self::SecondSystem => presence(&record.second_system),
+            Self::Egress => presence(&record.egress),
+            Self::Teardown => presence(&record.teardown),
+        }
+    }
+
+    pub(crate) fn digest(self, record: &Record) -> Option<Digest> {
+        match self.presence(record) {
+            Presence::Facts(digest) => Some(digest),
+            _ => None,
+        }
+    }
+}
+
+fn presence<T>(observed: &Observed<T>) -> Presence<'_> {
+    match observed {
+        Observed::NotObserved => Presence::NotObserved,
+        Observed::Unavailable { cause } => Presence::Unavailable(cause),
+        Observed::Facts { digest, .. } => Presence::Facts(*digest),
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "the fresh clone",
+            Self::Sops => "the sops files",
+            Self::Blank => "the blank machine",
+            Self::Bootstrap => "the delivery of the bootstrap key",
+            Self::Switch => "the switch",
+            Self::System => "the guest after the switch",
+            Self::Tls => "TLS from outside",
+            Self::Http => "HTTP from outside",
+            Self::Reproduction => "the build on a second machine",
+            Self::SecondSwitch => "the second switch",
+            Self::SecondSystem => "the guest after the second switch",
+            Self::Egress => "the guest's network traffic",
+            Self::Teardown => "the teardown",
+        })
+    }
+}
