@@ -1,0 +1,1 @@
+//! The sops files of the clone.
