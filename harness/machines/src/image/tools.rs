@@ -1,0 +1,71 @@
+//! Programs on the controller that building an image needs.
+
+use std::{env, fmt, os::unix::fs::PermissionsExt as _, path::PathBuf};
+
+/// A program and the Debian package that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tool {
+    /// The command.
+    pub command: &'static str,
+    /// The Debian package.
+    pub debian_package: &'static str,
+}
+
+/// Everything that building an image runs.
+pub const TOOLS: &[Tool] = &[
+    Tool { command: "chroot", debian_package: "coreutils" },
+    Tool { command: "mkfs.ext4", debian_package: "e2fsprogs" },
+    Tool { command: "mmdebstrap", debian_package: "mmdebstrap" },
+    Tool { command: "pip3", debian_package: "python3-pip" },
+    Tool { command: "python3", debian_package: "python3" },
+    Tool { command: "xz", debian_package: "xz-utils" },
+];
+
+/// Programs that are not installed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct MissingTools(pub Vec<Tool>);
+
+impl fmt::Display for MissingTools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let commands: Vec<_> = self.0.iter().map(|tool| tool.command).collect();
+        let packages: Vec<_> = self.0.iter().map(|tool| tool.debian_package).collect();
+        write!(
+            f,
+            "building the blank image needs {}, not installed here; run `coldproof doctor --fix` or `apt-get install {}`",
+            commands.join(", "),
+            packages.join(" ")
+        )
+    }
+}
+
+/// The programs of [`TOOLS`] that are not installed.
+#[must_use]
+pub fn missing_tools() -> Vec<Tool> {
+    TOOLS.iter().copied().filter(|tool| find(tool.command).is_none()).collect()
+}
+
+/// Where a command is: PATH, and the system directories that an ordinary user's PATH lacks.
+pub(super) fn find(command: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|directory| directory.join(command))
+        .find(|file| file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_tools_name_their_remedy() {
+        let missing = MissingTools(vec![TOOLS[1], TOOLS[5]]);
+        insta::assert_snapshot!(missing, @"building the blank image needs mkfs.ext4, xz, not installed here; run `coldproof doctor --fix` or `apt-get install e2fsprogs xz-utils`");
+    }
+
+    #[test]
+    fn finds_what_is_there_and_nothing_else() {
+        assert!(find("sh").is_some());
+        assert_eq!(find("no-such-command-anywhere"), None);
+    }
+}
