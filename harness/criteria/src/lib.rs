@@ -29,9 +29,7 @@ pub use criterion::{Criterion, Requires};
 pub use need::Need;
 pub use select::{SelectError, select};
 
-/// Every criterion, in the order in which reports list them: source first, then the way of the machine.
-///
-/// A criterion stands after those that can block it.
+/// Every criterion by family, in the order in which reports list them: source first, then the way of the machine.
 pub static CRITERIA: &[Criterion] = &[
     source::RECURSIVE_CLONE,
     source::GITLINK_CURRENT,
@@ -46,18 +44,18 @@ pub static CRITERIA: &[Criterion] = &[
     convergence::ONE_SWITCH,
     convergence::NO_FAILURES,
     convergence::RUNNING,
+    convergence::IDEMPOTENT,
     identity::TOPLEVEL,
     identity::CONTENTS,
     identity::REPRODUCED,
     secrets::EACH_RECIPIENT,
     secrets::IN_PLACE,
     secrets::MODES,
-    convergence::IDEMPOTENT,
-    services::UNITS,
     tls::LEAF_EQUALS_GIT,
     tls::CHAIN,
     tls::KEY_MATCHES,
     tls::NAMES,
+    services::UNITS,
     services::HTTP,
     teardown::CLEAN,
 ];

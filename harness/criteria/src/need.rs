@@ -81,7 +81,7 @@ impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Source => "the fresh clone",
-            Self::Sops => "the sops files",
+            Self::Sops => "the content of the sops files",
             Self::Blank => "the blank machine",
             Self::Bootstrap => "the delivery of the bootstrap key",
             Self::Switch => "the switch",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use coldproof_evidence::{Finding, Mismatch, Observed, Outcome, Record, guest::SystemObservation};
 
 use crate::{
-    CRITERIA, Need,
+    CRITERIA, Criterion, Need,
     fixtures::{failing, good, undecided},
     judge, named,
 };
@@ -184,13 +184,23 @@ fn set(record: &mut Record, need: Need, cause: Option<String>) {
 }
 
 #[test]
-fn what_blocks_a_criterion_stands_before_it() {
-    for (position, criterion) in CRITERIA.iter().enumerate() {
+fn criteria_that_block_each_other_form_no_circle() {
+    fn visit(criterion: &Criterion, above: &[&str]) {
+        assert!(!above.contains(&criterion.name), "{} blocks itself by way of {above:?}", criterion.name);
+        let above = [above, &[criterion.name]].concat();
         for blocker in criterion.blocked_by {
-            let before = CRITERIA.iter().position(|other| other.name == *blocker);
-            assert!(before.is_some_and(|before| before < position), "{} is blocked by {blocker}", criterion.name);
+            visit(named(blocker).expect(blocker), &above);
         }
     }
+    CRITERIA.iter().for_each(|criterion| visit(criterion, &[]));
+}
+
+#[test]
+fn families_stand_together() {
+    let mut families: Vec<_> = CRITERIA.iter().map(Criterion::family).collect();
+    families.dedup();
+    let distinct: BTreeSet<_> = families.iter().collect();
+    assert_eq!(distinct.len(), families.len(), "{families:?}");
 }
 
 #[test]
