@@ -31,6 +31,38 @@ const APPLICATION_SECRETS: [&str; 6] = [
     "registry_password",
 ];
 
+/// When the script of a fault is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stage {
+    /// In the guest, before its inventory is taken.
+    Blank,
+    /// In the guest, once the key is delivered.
+    Bootstrapped,
+    /// In the guest, after the switch and before it is observed.
+    Switched,
+    /// On the controller, before the machine is destroyed. `LEASE` is the machine's directory.
+    Teardown,
+}
+
+impl Stage {
+    /// Its name in a host definition.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Blank => "blank",
+            Self::Bootstrapped => "bootstrapped",
+            Self::Switched => "switched",
+            Self::Teardown => "teardown",
+        }
+    }
+}
+
+/// A script for bash, to be run as root.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    pub(crate) stage: Stage,
+    pub(crate) text: String,
+}
+
 /// Everything that a world consists of.
 pub(crate) struct Draft {
     /// Files of the host's repository.
@@ -45,8 +77,8 @@ pub(crate) struct Draft {
     pub(crate) tamper: Option<fn(&str) -> Result<String>>,
     /// Commits the secrets' previous commit in the host's repository, instead of the last.
     pub(crate) old_gitlink: bool,
-    /// `fault.sh`
-    pub(crate) script: Option<String>,
+    /// What is to be done to a machine.
+    pub(crate) script: Option<Script>,
     /// What is done to a world once it is written.
     pub(crate) finish: Option<fn(&World) -> Result<()>>,
     pub(crate) recovery: AgeIdentity,
@@ -86,6 +118,11 @@ impl Draft {
         draft.set_certificate(&draft.chain(&LEAF_NAMES, 0)?);
         draft.secrets.insert("wildcard_key".into(), Zeroizing::new(draft.leaf_key.serialize_pem()));
         Ok(draft)
+    }
+
+    /// The leaf that is to be served, without the intermediate.
+    pub(crate) fn bare_leaf(&self) -> Result<String> {
+        self.authority.issue(&LEAF_NAMES, &self.leaf_key, 0)
     }
 
     /// A leaf for `names`, issued `age_days` ago, and the intermediate: what a server presents.

@@ -102,5 +102,6 @@ fn stream(commits: &[Commit<'_>]) -> Result<Vec<u8>> {
 fn data(stream: &mut Vec<u8>, bytes: &[u8]) -> Result<()> {
     writeln!(stream, "data {}", bytes.len())?;
     stream.extend_from_slice(bytes);
-    Ok(stream.push(b'\n'))
+    stream.push(b'\n');
+    Ok(())
 }

@@ -34,7 +34,7 @@ impl AgeIdentity {
 
     /// A key file as age-keygen writes it.
     pub(crate) fn key_file(&self) -> Zeroizing<String> {
-        let secret = Zeroizing::new(encode("age-secret-key-", &*self.0));
+        let secret = Zeroizing::new(encode("age-secret-key-", &self.0));
         Zeroizing::new(format!("# public key: {}\n{}\n", self.recipient(), secret.to_uppercase()))
     }
 }

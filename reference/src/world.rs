@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     Fault,
-    draft::{Draft, token},
+    draft::{Draft, Script, token},
     git::{self, Commit, Entry, Tree},
     sops,
 };
@@ -69,6 +69,9 @@ pub fn write(dir: &Path, options: &WorldOptions<'_>) -> Result<World> {
     let secrets = write_secrets(&world, &draft, options.sops)?;
     write_base(&world, &draft, secrets)?;
     write_files(&world, &draft)?;
+    if let (Some(script), Some(fault)) = (&draft.script, options.fault) {
+        write_script(&world, script, fault)?;
+    }
     if let Some(finish) = draft.finish {
         finish(&world)?;
     }
@@ -146,10 +149,19 @@ fn write_files(world: &World, draft: &Draft) -> Result<()> {
         write_file(&world.dir.join(path), text, 0o600)?;
     }
     write_file(&world.dir.join("keys/ssh_host_ed25519_key.pub"), &format!("{}\n", draft.host_key.public), 0o644)?;
-    if let Some(script) = &draft.script {
-        write_file(&world.dir.join("fault.sh"), script, 0o755)?;
-    }
     Ok(())
+}
+
+/// Writes `fault.sh`, and has the host definition say when it is run.
+fn write_script(world: &World, script: &Script, fault: &Fault) -> Result<()> {
+    write_file(&world.dir.join("fault.sh"), &script.text, 0o755)?;
+    let mut definition = OpenOptions::new().append(true).open(world.definition())?;
+    let (name, stage) = (fault.name, script.stage.name());
+    Ok(write!(
+        definition,
+        "\n# {}\n[fault]\nname = \"{name}\"\nstage = \"{stage}\"\nscript = \"fault.sh\"\n",
+        fault.summary
+    )?)
 }
 
 fn write_file(path: &Path, text: &str, mode: u32) -> Result<()> {

@@ -1,6 +1,10 @@
 //! Seeded faults: each breaks one thing in a world, and names every criterion that must then fail.
 
-use std::fmt;
+mod guest;
+mod source;
+mod switch;
+
+use std::{fmt, sync::LazyLock};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -30,13 +34,13 @@ impl fmt::Display for Layer {
 }
 
 /// A fault that can be seeded into a world.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Fault {
     /// Stable name.
     pub name: &'static str,
     /// Where it shows.
     pub layer: Layer,
-    /// Every criterion that must fail with it. No other may.
+    /// Every criterion that must fail with it. No other may, though what it keeps from being judged is inconclusive.
     pub criterion: &'static [&'static str],
     /// What is wrong, in a sentence.
     pub summary: &'static str,
@@ -44,7 +48,9 @@ pub struct Fault {
     pub(crate) how: fn(&mut Draft) -> Result<()>,
 }
 
-/// Every fault.
+/// Every fault: of the repositories, of a machine, of a switch.
+#[must_use]
 pub fn faults() -> &'static [Fault] {
-    &[]
+    static ALL: LazyLock<Vec<Fault>> = LazyLock::new(|| [source::FAULTS, guest::FAULTS, switch::FAULTS].concat());
+    &ALL
 }

@@ -26,11 +26,11 @@ let
       description = "Reconcile ${app} with the catalogue";
       wantedBy = [ "multi-user.target" ];
       after = predecessors "deploy-${app}";
-      environment = { CATALOGUE = catalogue; CREDENTIALS = toString (map (n: "/run/secrets/${n}") credentials); };
+      environment.CATALOGUE = catalogue;
       serviceConfig = {
         Type = "oneshot";
         RemainAfterExit = true;
-        ExecStart = "/bin/bash ${./reconcile.sh} ${app}";
+        ExecStart = "/bin/bash ${./reconcile.sh} ${app} ${toString (map (name: "/run/secrets/${name}") credentials)}";
       };
     };
   };

@@ -1,8 +1,10 @@
 #!/bin/bash
 # Brings one app to the state that the catalogue names. Safe to run again: what is as it should be is left alone.
-# usage: reconcile.sh APP        environment: CATALOGUE, a git repository; CREDENTIALS, the files of APP's secrets
+# usage: reconcile.sh APP CREDENTIAL…      CREDENTIAL: the file of a secret that APP needs
+# environment: CATALOGUE, a git repository
 set -euo pipefail
 app=$1
+shift
 state=/var/lib/ci-state
 
 fetch_catalogue() {
@@ -24,16 +26,17 @@ write_if_changed() { # write_if_changed FILE TEXT
 [[ -d $state/catalogue ]] || fetch_catalogue
 mkdir -p "$state/apps" "$state/www"
 read -r version <"$state/catalogue/$app/version"
-for credential in $CREDENTIALS; do
+for credential; do
   [[ -s $credential ]] || { echo "$app: the credential $credential is missing" >&2; exit 1; }
 done
 write_if_changed "$state/apps/$app" "$version"$'\n'
 
 if [[ $app == dashboard ]]; then
   rows=''
-  for file in "$state"/apps/*; do
+  for file in "$state"/catalogue/*/version; do
     read -r version <"$file"
-    rows+="<tr><td>${file##*/}<td>$version"
+    name=${file%/version}
+    rows+="<tr><td>${name##*/}<td>$version"
   done
   write_if_changed "$state/www/index.html" "<!doctype html><title>ci.example.test</title><table>$rows</table>"$'\n'
 fi

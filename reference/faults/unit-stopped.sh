@@ -1,0 +1,4 @@
+#!/bin/bash
+# expect: fail convergence.running, services.units
+set -eu
+systemctl stop deploy-bridge.service

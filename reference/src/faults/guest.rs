@@ -1,0 +1,79 @@
+//! Faults that a script makes in a machine. What each script does is in `reference/faults/`.
+
+use anyhow::Result;
+
+use super::{Fault, Layer};
+use crate::draft::{Draft, Script, Stage};
+
+/// A fault whose script is run at a stage, as it is.
+macro_rules! scripted {
+    ($name:literal, $stage:ident, $criterion:expr, $summary:literal) => {
+        Fault {
+            name: $name,
+            layer: Layer::Guest,
+            criterion: &$criterion,
+            summary: $summary,
+            how: |draft| inject(draft, Stage::$stage, include_str!(concat!("../../faults/", $name, ".sh"))),
+        }
+    };
+}
+
+pub(super) const FAULTS: &[Fault] = &[
+    scripted!("key-on-blank-machine", Blank, ["blank.inventory"], "the blank machine already holds an age key"),
+    scripted!(
+        "bootstrap-key-readable",
+        Bootstrapped,
+        ["blank.one-secret"],
+        "the delivered key can be read by every account of the machine"
+    ),
+    scripted!(
+        "profile-points-elsewhere",
+        Switched,
+        ["identity.toplevel"],
+        "the system profile is not what was switched to, so the next boot starts something else"
+    ),
+    scripted!(
+        "running-system-differs",
+        Switched,
+        ["identity.toplevel", "identity.reproduced"],
+        "/run/current-system is another store path than the one that git builds"
+    ),
+    scripted!(
+        "store-file-changed",
+        Switched,
+        ["identity.contents"],
+        "a file of the closure was changed after it was built"
+    ),
+    scripted!("secret-empty", Switched, ["secrets.in-place"], "a decrypted secret is an empty file"),
+    scripted!("secret-mode", Switched, ["secrets.modes"], "a decrypted secret can be read by everybody"),
+    Fault {
+        name: "stale-leaf-served",
+        layer: Layer::Guest,
+        criterion: &["tls.leaf-equals-git"],
+        summary: "the server still presents the certificate that the one in git replaced: same names, key and issuer",
+        how: |draft| {
+            let older_chain = draft.older_chain()?;
+            let script =
+                include_str!("../../faults/stale-leaf-served.sh").replace("@OLDER_CHAIN@", older_chain.trim_end());
+            inject(draft, Stage::Switched, &script)
+        },
+    },
+    scripted!(
+        "unit-stopped",
+        Switched,
+        ["convergence.running", "services.units"],
+        "a declared unit is stopped after the switch"
+    ),
+    scripted!("page-gone", Switched, ["services.http"], "the page that a declared URL serves is not there"),
+    scripted!(
+        "mount-left-busy",
+        Teardown,
+        ["teardown.clean"],
+        "a file system stays mounted in the machine's lease directory on the controller"
+    ),
+];
+
+fn inject(draft: &mut Draft, stage: Stage, text: &str) -> Result<()> {
+    draft.script = Some(Script { stage, text: text.to_owned() });
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! Faults in what is committed that only a switch of their own brings out.
+
+use anyhow::Result;
+use rcgen::KeyPair;
+use zeroize::Zeroizing;
+
+use super::{Fault, Layer};
+use crate::draft::{Draft, HOST_FILE};
+
+/// What the reconcilers run.
+const RECONCILE: &str = "hosts/cc-ci/reconcile.sh";
+
+pub(super) const FAULTS: &[Fault] = &[
+    Fault {
+        name: "reconcilers-unordered",
+        layer: Layer::Switch,
+        criterion: &["convergence.one-switch", "convergence.no-failures", "convergence.running", "services.units"],
+        summary: "units that share a lock directory start at once: a fresh switch fails, a second one heals it",
+        how: unordered,
+    },
+    Fault {
+        name: "activation-snippet-fails",
+        layer: Layer::Switch,
+        criterion: &["convergence.one-switch"],
+        summary: "an activation snippet reads what a unit writes only later, so it fails the first time",
+        how: |draft| activation_snippet(draft, "motd", "grep -q dashboard /var/lib/ci-state/www/index.html"),
+    },
+    Fault {
+        name: "unit-heals-by-restart",
+        layer: Layer::Switch,
+        criterion: &["convergence.no-failures"],
+        summary: "a unit fails, and restarts itself into success before the switch ends",
+        how: |draft| {
+            // The second of the units: the catalogue is there, and what follows leaves the restart its time.
+            let fails_once = "/bin/bash -c 'test -e /run/ci-warm || { touch /run/ci-warm; exit 1; }'";
+            let settings =
+                format!("Restart = \"on-failure\"; RestartSec = \"10ms\"; ExecStartPre = \"{fails_once}\"; ");
+            serve(draft, "drone", &settings)
+        },
+    },
+    Fault {
+        name: "oneshot-skipped",
+        layer: Layer::Switch,
+        criterion: &["convergence.running", "services.units"],
+        summary: "a declared oneshot is skipped by a condition of its own",
+        how: |draft| {
+            let condition = "ConditionPathExists = \"/etc/ci/backups-are-on\";";
+            let declared = "      environment.CATALOGUE = catalogue;";
+            let skipped =
+                format!("      unitConfig = if app == \"backupbot\" then {{ {condition} }} else {{ }};\n{declared}");
+            draft.edit(HOST_FILE, declared, &skipped)
+        },
+    },
+    Fault {
+        name: "drop-in-timestamped",
+        layer: Layer::Switch,
+        criterion: &["convergence.idempotent"],
+        summary: "every activation writes the time into a drop-in of a unit",
+        how: |draft| {
+            let drop_in = "/etc/systemd/system/nginx.service.d";
+            let write = format!("mkdir -p {drop_in}; date '+# activated at %s.%N' > {drop_in}/activated.conf");
+            activation_snippet(draft, "stamp", &write)
+        },
+    },
+    Fault {
+        name: "build-varies",
+        layer: Layer::Switch,
+        criterion: &["identity.reproduced"],
+        summary: "a file of the closure has the time of its build in it",
+        how: |draft| {
+            let last = "    git update-ref refs/heads/main";
+            draft.edit(HOST_FILE, last, &format!("    date '+built at %s.%N' > $out/description\n{last}"))
+        },
+    },
+    Fault {
+        name: "unit-calls-out",
+        layer: Layer::Switch,
+        criterion: &["isolation.egress"],
+        summary: "a unit tries to reach an address that nobody declared, and succeeds without it",
+        how: |draft| {
+            // An address of TEST-NET-2 (RFC 5737), which nobody has.
+            let call = "timeout 1 bash -c ': <>/dev/tcp/198.51.100.7/443' || true";
+            draft.edit(
+                RECONCILE,
+                "[[ -d $state/catalogue ]] || fetch",
+                &format!("[[ $app != backupbot ]] || {call}\n[[ -d $state/catalogue ]] || fetch"),
+            )
+        },
+    },
+    Fault {
+        name: "intermediate-missing",
+        layer: Layer::Switch,
+        criterion: &["tls.chain"],
+        summary: "the certificate in git, and so the server, lacks the intermediate",
+        how: |draft| {
+            let leaf = draft.bare_leaf()?;
+            draft.set_certificate(&leaf);
+            Ok(())
+        },
+    },
+    Fault {
+        name: "leaf-lacks-names",
+        layer: Layer::Switch,
+        criterion: &["tls.names"],
+        summary: "the leaf in git names one host only, not the wildcard",
+        how: |draft| {
+            let chain = draft.chain(&["ci.example.test"], 0)?;
+            draft.set_certificate(&chain);
+            Ok(())
+        },
+    },
+    Fault {
+        name: "key-of-another-leaf",
+        layer: Layer::Switch,
+        criterion: &[
+            "tls.key-matches",
+            "convergence.one-switch",
+            "convergence.no-failures",
+            "convergence.running",
+            "services.units",
+        ],
+        summary: "the private key in git belongs to another leaf, so the server does not start",
+        how: |draft| {
+            let other = Zeroizing::new(KeyPair::generate()?.serialize_pem());
+            draft.secrets.insert("wildcard_key".into(), other);
+            Ok(())
+        },
+    },
+];
+
+/// Takes the order from every reconciler but the dashboard's. That one stays last, so that the page it writes does not
+/// depend on who wins the race.
+fn unordered(draft: &mut Draft) -> Result<()> {
+    draft.edit(
+        HOST_FILE,
+        "after = predecessors \"deploy-${app}\";",
+        "after = if app == \"dashboard\" then predecessors \"deploy-dashboard\" ++ [ \"deploy-backupbot.service\" ] else [ ];",
+    )
+}
+
+fn activation_snippet(draft: &mut Draft, name: &str, script: &str) -> Result<()> {
+    draft.declare(&format!(
+        "  system.activationScripts.{name} = {{ deps = [ \"etc\" ]; text = ''\n    {script}\n  ''; }};"
+    ))
+}
+
+/// Adds settings to `serviceConfig` of one reconciler.
+fn serve(draft: &mut Draft, app: &str, settings: &str) -> Result<()> {
+    let config = "      serviceConfig = {\n        Type = \"oneshot\";";
+    draft.edit(
+        HOST_FILE,
+        config,
+        &format!("      serviceConfig = (if app == \"{app}\" then {{ {settings}}} else {{ }}) // {{\n        Type = \"oneshot\";"),
+    )
+}
