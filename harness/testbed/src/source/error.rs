@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::host::KeyError;
+
 /// Whether the caller has to mend something, or the surroundings failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -66,6 +68,9 @@ pub enum SourceError {
         /// What is wrong.
         reason: String,
     },
+    /// The credential could not be read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The credential is not one header line.
     #[error("the git credential is not one header line; store it as `Authorization: Basic …`")]
     Credential,

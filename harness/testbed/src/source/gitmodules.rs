@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn gitlinks_are_joined_with_their_settings() {
-        let tree = "100644 blob 11\tflake.nix\0160000 commit 22\tsecrets\0160000 commit 33\torphan\0";
+        let tree = "100644 blob 11\tflake.nix\x00160000 commit 22\tsecrets\x00160000 commit 33\torphan\x00";
         let settings = "submodule.my.secrets.path\nsecrets\0submodule.my.secrets.url\n../s.git\0\
             submodule.my.secrets.branch\nlive\0core.bare\nfalse\0broken\0";
         let expected = [

@@ -26,7 +26,7 @@ pub use spec::SourceSpec;
 
 /// A fresh recursive clone at the declared revision. It is deleted when this is dropped.
 #[derive(Debug)]
-pub struct Clone(TempDir);
+pub struct Clone(pub(crate) TempDir);
 
 impl Clone {
     /// The superproject's directory.

@@ -1,0 +1,92 @@
+//! Decrypting a file with one key alone, by the real sops.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use tokio::{io::AsyncReadExt, process::Command, time::timeout};
+use zeroize::Zeroizing;
+
+use super::{SopsError, file::Format};
+
+/// Decrypting takes some thirty milliseconds; anything like this is a file with recipients that sops asks over a network.
+const LIMIT: Duration = Duration::from_secs(60);
+/// sops' exit code where the message authentication code is wrong or cannot be decrypted.
+const MAC_MISMATCH: i32 = 51;
+
+/// What one key alone made of a file.
+pub(crate) struct Decrypted {
+    /// The decrypted document as JSON, or sops' exit code and words.
+    pub(crate) document: Result<Zeroizing<String>, String>,
+    /// Whether the message authentication code verifies; none where the key does not get that far.
+    pub(crate) mac: Option<Result<(), String>>,
+}
+
+/// sops with one key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sops<'a> {
+    /// The program.
+    pub(crate) program: &'a Path,
+    /// A private file with one age identity.
+    pub(crate) key_file: &'a Path,
+}
+
+impl Sops<'_> {
+    /// Decrypts `file`.
+    ///
+    /// # Errors
+    /// When sops cannot be run or takes too long. That it cannot decrypt is no error.
+    pub(crate) async fn decrypt(&self, file: &Path) -> Result<Decrypted, SopsError> {
+        match self.run(file, &[]).await? {
+            Ok(document) => Ok(Decrypted { document: Ok(document), mac: Some(Ok(())) }),
+            // A wrong code hides the values, which are facts of their own.
+            Err((MAC_MISMATCH, words)) => {
+                let document = self.run(file, &["--ignore-mac"]).await?;
+                Ok(Decrypted { document: document.map_err(|(code, words)| said(code, &words)), mac: Some(Err(words)) })
+            }
+            Err((code, words)) => Ok(Decrypted { document: Err(said(code, &words)), mac: None }),
+        }
+    }
+
+    async fn run(&self, file: &Path, options: &[&str]) -> Result<Result<Zeroizing<String>, (i32, String)>, SopsError> {
+        let failed = |source| SopsError::Run { program: self.program.to_owned(), source };
+        let name = file.to_string_lossy();
+        let mut child = Command::new(self.program)
+            .args(["decrypt", "--input-type", Format::input_type(&name), "--output-type", "json"])
+            .args(options)
+            .arg(file)
+            // Nothing of the user's: a key in ~/.ssh or ~/.config would mask that this one does not fit.
+            .env_clear()
+            .env("HOME", "/nonexistent")
+            .env("PATH", "/nonexistent")
+            .env("SOPS_AGE_KEY_FILE", self.key_file)
+            .env("SOPS_DISABLE_VERSION_CHECK", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        // Room for all of it, so that growing leaves no copy of a secret behind.
+        let size = file.metadata().map_or(0, |meta| usize::try_from(meta.len()).unwrap_or_default());
+        let mut stdout = Zeroizing::new(Vec::with_capacity(2 * size + 64 * 1024));
+        let mut stderr = String::new();
+        let (Some(mut out), Some(mut err)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(failed(std::io::Error::other("it was started without its pipes")));
+        };
+        let all =
+            async { tokio::try_join!(out.read_to_end(&mut stdout), err.read_to_string(&mut stderr), child.wait()) };
+        let (_, _, status) = match timeout(LIMIT, all).await {
+            Ok(ended) => ended.map_err(failed)?,
+            Err(elapsed) => return Err(failed(elapsed.into())),
+        };
+        if status.success() {
+            let text = std::str::from_utf8(&stdout).map_err(|_| failed(std::io::Error::other("it printed no text")))?;
+            return Ok(Ok(Zeroizing::new(text.to_owned())));
+        }
+        let stderr = stderr.replace(&*self.key_file.to_string_lossy(), "KEYFILE").replace(&*name, "FILE");
+        Ok(Err((status.code().unwrap_or(-1), stderr.split_whitespace().collect::<Vec<_>>().join(" "))))
+    }
+}
+
+fn said(code: i32, words: &str) -> String {
+    format!("exit {code}: {words}")
+}
