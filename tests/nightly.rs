@@ -1,0 +1,40 @@
+//! What takes too long for every change: each seeded fault against every criterion, cold proofs, kills at random moments.
+
+use std::{process::ExitCode, time::Duration};
+
+use coldproof_steps::nightly;
+use libtest_mimic::{Arguments, Failed, Trial};
+use rand::Rng as _;
+
+/// How many proofs are killed.
+const KILLS: u32 = 8;
+/// A whole proof takes about this long, so that every part of it is killed some night.
+const PROOF: Duration = Duration::from_secs(90);
+
+fn main() -> ExitCode {
+    coldproof_steps::dispatch();
+    coldproof_steps::use_command(env!("CARGO_BIN_EXE_coldproof"));
+    let mut trials = vec![trial("cold_proof", nightly::cold_proof)];
+    trials.extend(coldproof_reference::faults().iter().map(|fault| {
+        trial(&format!("fault::{}", fault.name), move || nightly::fault_against_every_criterion(fault))
+    }));
+    trials.extend((1..=KILLS).map(|n| {
+        trial(&format!("kill::{n}"), || {
+            let moment = PROOF.mul_f64(rand::rng().random());
+            eprintln!("killed after {moment:?}");
+            nightly::kill_after(moment)
+        })
+    }));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+/// The tags are those of scenarios, so that the same filters select them.
+fn trial<F>(name: &str, test: impl FnOnce() -> F + Send + 'static) -> Trial
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    Trial::test(format!("{name}::@nightly::@qemu"), move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(test()).map_err(|e| Failed::from(format!("{e:#}")))
+    })
+}

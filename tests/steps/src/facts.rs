@@ -1,0 +1,61 @@
+//! Facts that a scenario reads in the record itself, so that a criterion which judges too kindly is noticed.
+
+use anyhow::{Context as _, Result, ensure};
+use coldproof_evidence::{Record, record::Observed};
+
+fn facts<'r, T>(observed: &'r Observed<T>, what: &str) -> Result<&'r T> {
+    observed.facts().with_context(|| format!("{what} was not observed"))
+}
+
+/// A random name under the wildcard was served the leaf that git has.
+pub(crate) fn committed_leaf_is_served(record: &Record) -> Result<()> {
+    let committed = facts(&record.sops, "git")?.certificate.as_ref().context("git has no certificate")?;
+    let probes = &facts(&record.tls, "TLS")?.probes;
+    let random = probes.iter().find(|probe| probe.random).context("no random name was tried")?;
+    ensure!(!committed.chain_der.is_empty(), "git has a certificate without a leaf");
+    ensure!(random.chain_der.first() == committed.chain_der.first(), "{} was served another leaf", random.name);
+    Ok(())
+}
+
+/// The rebuild command ran, exited 0 and every job that systemd finished meanwhile was done.
+pub(crate) fn one_switch_converged(record: &Record) -> Result<()> {
+    let switch = facts(&record.switch, "the switch")?;
+    ensure!(switch.exit_code == Some(0), "the switch exited with {:?}", switch.exit_code);
+    ensure!(switch.argv.iter().any(|argument| argument == "switch"), "no switch: {:?}", switch.argv);
+    ensure!(!switch.jobs.is_empty(), "no job was seen to finish");
+    let failed: Vec<_> =
+        switch.jobs.iter().filter(|job| ["failed", "dependency", "timeout"].contains(&&*job.result)).collect();
+    ensure!(failed.is_empty(), "failed jobs: {failed:?}");
+    Ok(())
+}
+
+/// One secret was delivered, with mode 0400.
+pub(crate) fn one_private_secret_was_delivered(record: &Record) -> Result<()> {
+    let delivered = &facts(&record.bootstrap, "the bootstrap")?.delivered;
+    ensure!(delivered.len() == 1, "{} secrets were delivered", delivered.len());
+    ensure!(delivered[0].mode & 0o777 == 0o400, "its mode is {:o}", delivered[0].mode);
+    Ok(())
+}
+
+/// Two machines have the same paths with the same bytes, hashed on each of them.
+pub(crate) fn two_machines_have_the_same_bytes(record: &Record) -> Result<()> {
+    let bytes = |closure: &[coldproof_evidence::guest::StorePathObservation]| {
+        let mut paths: Vec<_> = closure.iter().map(|p| (p.path.clone(), p.actual.clone())).collect();
+        paths.sort();
+        paths
+    };
+    let first = bytes(&facts(&record.system, "the system")?.closure);
+    let second = bytes(&facts(&record.reproduction, "the second machine")?.closure);
+    ensure!(!first.is_empty() && first.iter().all(|(_, hash)| hash.is_some()), "the closure was not hashed");
+    ensure!(first == second, "{} paths on the one and {} on the other machine differ", first.len(), second.len());
+    Ok(())
+}
+
+/// The machine's processes and directories were looked for, and each is gone.
+pub(crate) fn everything_was_looked_for_and_is_gone(record: &Record) -> Result<()> {
+    let items = &facts(&record.teardown, "the teardown")?.items;
+    ensure!(items.len() > 1, "only {} things were looked for", items.len());
+    let left: Vec<_> = items.iter().filter(|item| !item.gone).collect();
+    ensure!(left.is_empty(), "left: {left:?}");
+    Ok(())
+}

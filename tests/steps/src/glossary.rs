@@ -1,0 +1,109 @@
+//! The domain's words for states of the host and for criteria, as features use them.
+
+use anyhow::{Context as _, Result};
+
+use crate::{command::Variant, testbed::Host};
+
+/// States of the host that need no seeded fault.
+const STATES: &[(&str, Host)] = &[
+    ("is as it is committed", Host::Committed),
+    ("is running its committed configuration", Host::Committed),
+    ("has a misspelt section in its definition", Host::Misdefined(Variant::MisspeltSection)),
+    ("has a machine that never boots", Host::Misdefined(Variant::NeverBoots)),
+    ("is committed where nobody serves it", Host::Misdefined(Variant::NobodyServes)),
+];
+
+/// States of the host to the seeded fault that brings them about.
+const FAULTS: &[(&str, &str)] = &[
+    ("has a change in the operator's tree that was never committed", "operator-tree-dirty"),
+    ("has a token in the configuration of the operator's tree", "token-in-git-config"),
+    ("is committed with secrets older than the tip of their branch", "gitlink-old"),
+    ("has a value in plain text among its secrets", "value-in-plain-text"),
+    ("has secrets encrypted for a recipient that nobody declared", "recipient-undeclared"),
+    ("has secrets that name a recipient who cannot decrypt them", "recipient-label-only"),
+    ("has its secrets in a repository that everybody may read", "repository-public"),
+    ("declares a secret that its definition does not name", "secret-undeclared"),
+    ("is rebuilt on a machine that holds an age key already", "key-on-blank-machine"),
+    ("has a bootstrap key that others can read", "bootstrap-key-readable"),
+    ("has a unit that calls a stranger", "unit-calls-out"),
+    ("has units that need an order and declare none", "reconcilers-unordered"),
+    ("has an activation that fails the first time", "activation-snippet-fails"),
+    ("has a unit that fails first and works later", "unit-heals-by-restart"),
+    ("has a oneshot that its own condition skips", "oneshot-skipped"),
+    ("changes a unit at every activation", "drop-in-timestamped"),
+    ("is running a system that git does not build", "running-system-differs"),
+    ("would boot another system than the one that runs", "profile-points-elsewhere"),
+    ("has a file in its store changed behind the back of Nix", "store-file-changed"),
+    ("has a build that depends on its time", "build-varies"),
+    ("has a secret that is empty", "secret-empty"),
+    ("has a secret that everybody can read", "secret-mode"),
+    ("serves a leaf other than the one committed", "stale-leaf-served"),
+    ("has its leaf committed without the intermediate", "intermediate-missing"),
+    ("has a key committed that is not the leaf's own", "key-of-another-leaf"),
+    ("has a leaf committed that lacks one of its names", "leaf-lacks-names"),
+    ("has a declared unit that was stopped", "unit-stopped"),
+    ("has a page that is gone", "page-gone"),
+    ("is proven on a machine that leaves a file system mounted", "mount-left-busy"),
+];
+
+/// What a mismatch is about, to the criterion that reports it.
+const NOUNS: &[(&str, &str)] = &[
+    ("clone", "source.recursive-clone"),
+    ("gitlink", "source.gitlink-current"),
+    ("credential", "source.no-credentials"),
+    ("encryption", "source.secrets-encrypted"),
+    ("recipient", "source.recipients-exact"),
+    ("privacy", "source.private"),
+    ("coverage", "coverage.complete"),
+    ("inventory", "blank.inventory"),
+    ("bootstrap", "blank.one-secret"),
+    ("egress", "isolation.egress"),
+    ("switch", "convergence.one-switch"),
+    ("failure", "convergence.no-failures"),
+    ("system", "convergence.running"),
+    ("idempotence", "convergence.idempotent"),
+    ("toplevel", "identity.toplevel"),
+    ("contents", "identity.contents"),
+    ("reproduction", "identity.reproduced"),
+    ("secret", "secrets.in-place"),
+    ("mode", "secrets.modes"),
+    ("decryption", "secrets.each-recipient"),
+    ("leaf", "tls.leaf-equals-git"),
+    ("chain", "tls.chain"),
+    ("key", "tls.key-matches"),
+    ("name", "tls.names"),
+    ("unit", "services.units"),
+    ("answer", "services.http"),
+    ("leftover", "teardown.clean"),
+];
+
+/// The state of the host that the words describe.
+pub(crate) fn state(words: &str) -> Result<Host> {
+    if let Some((_, host)) = STATES.iter().find(|(known, _)| *known == words) {
+        return Ok(*host);
+    }
+    let (_, fault) = FAULTS
+        .iter()
+        .find(|(known, _)| *known == words)
+        .with_context(|| format!("no state of the host is called {words:?}; the glossary has them all"))?;
+    let seeded = coldproof_reference::faults().iter().find(|seeded| seeded.name == *fault);
+    seeded.map(Host::Faulty).with_context(|| format!("the reference host has no seeded fault {fault:?}"))
+}
+
+/// Everything that a host can be said to be.
+#[cfg(test)]
+pub(crate) fn states() -> impl Iterator<Item = &'static str> {
+    STATES.iter().map(|(words, _)| *words).chain(FAULTS.iter().map(|(words, _)| *words))
+}
+
+/// The seeded faults that have words.
+#[cfg(test)]
+pub(crate) fn faults() -> impl Iterator<Item = &'static str> {
+    FAULTS.iter().map(|(_, fault)| *fault)
+}
+
+/// The criterion that reports mismatches of this noun.
+pub(crate) fn criterion(noun: &str) -> Result<&'static str> {
+    let found = NOUNS.iter().find(|(known, _)| *known == noun);
+    found.map(|(_, criterion)| *criterion).with_context(|| format!("no criterion reports a {noun} mismatch"))
+}

@@ -1,0 +1,102 @@
+//! Makes a proof of the reference host in some state, once in a test run.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use coldproof_criteria::{CRITERIA, Need};
+use coldproof_evidence::bundle::SealedBundle;
+use coldproof_reference::{Fault, world};
+use coldproof_testbed::{
+    host::HostDefinition,
+    run::{self, Phase, Plan, Progress},
+    tools,
+};
+
+use crate::{shared, testbed::Host};
+
+/// How far a proof goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// What the repositories tell, without any machine.
+    Repositories,
+    /// A blank machine, from its boot to its end, observed as far as the host's state is about.
+    Machine,
+    /// A blank machine and everything that can be observed of it.
+    Everything,
+}
+
+/// The sealed record of the host in this state, made by whichever test comes first.
+pub(crate) async fn of(host: Host, reach: Reach) -> Result<SealedBundle> {
+    let name = format!("{}.{reach:?}", name_of(host)?).to_lowercase();
+    let world = world(host).await?;
+    let make = async |out: &Path| prove(&world, out, criteria(host, reach)).await.map_err(|e| format!("{e:#}"));
+    let bundle = shared::once(shared::directory()?, &name, make).await?;
+    Ok(SealedBundle::open(&bundle)?)
+}
+
+/// The directory of a reference world in this state, written by whichever test comes first.
+pub(crate) async fn world(host: Host) -> Result<PathBuf> {
+    let fault = if let Host::Faulty(fault) = host { Some(fault) } else { None };
+    let sops = tools::sops()?;
+    let write = async |dir: &Path| {
+        let written = world::write(dir, &world::WorldOptions { sops: &sops, fault });
+        written.map(drop).map_err(|e| format!("{e:#}"))
+    };
+    Ok(shared::once(shared::directory()?, &format!("{}.world", name_of(host)?), write).await?)
+}
+
+fn name_of(host: Host) -> Result<&'static str> {
+    match host {
+        Host::Unstated => bail!("no step has said what state the host is in"),
+        Host::Committed => Ok("committed"),
+        Host::Faulty(fault) => Ok(fault.name),
+        Host::Misdefined(_) => bail!("only the command is asked about a host that is defined wrongly"),
+    }
+}
+
+async fn prove(world: &Path, out: &Path, only: Vec<String>) -> Result<()> {
+    let definition = world.join("coldproof.toml");
+    let host = HostDefinition::load(&definition).with_context(|| format!("loading {}", definition.display()))?;
+    let mut plan = Plan::new(out.to_owned(), coldproof_reference::image_recipe());
+    plan.only = only;
+    run::run(&host, &plan, &Log).await?;
+    Ok(())
+}
+
+/// The criteria to judge: all those that cost no observation beyond what the state is about.
+fn criteria(host: Host, reach: Reach) -> Vec<String> {
+    let needed = match (host, reach) {
+        (_, Reach::Repositories) => vec![Need::Source, Need::Sops],
+        (Host::Faulty(fault), Reach::Machine) => needs_of(fault),
+        // No selection selects everything.
+        _ => return Vec::new(),
+    };
+    let cheap = CRITERIA.iter().filter(|c| c.needs.iter().all(|need| needed.contains(need)));
+    cheap.map(|c| c.name.to_owned()).collect()
+}
+
+fn needs_of(fault: &Fault) -> Vec<Need> {
+    let listed = CRITERIA.iter().filter(|c| fault.criterion.contains(&c.name));
+    // The repositories are looked at in any case.
+    listed.flat_map(|c| c.needs).chain(&[Need::Source, Need::Sops]).copied().collect()
+}
+
+/// Tells the test's output where a run is, so that one which hangs says where.
+struct Log;
+
+impl Progress for Log {
+    fn began(&self, phase: Phase) {
+        eprintln!("{} began", phase.name());
+    }
+
+    fn detail(&self, _: Phase, _: &str) {}
+
+    fn ended(&self, phase: Phase, milliseconds: u64) {
+        eprintln!("{} took {milliseconds} ms", phase.name());
+    }
+
+    fn note(&self, line: &str) {
+        eprintln!("{line}");
+    }
+}

@@ -1,0 +1,90 @@
+//! A machine from its boot to its end, and the system that runs on it.
+
+use cucumber::{then, when};
+
+use crate::{StepResult, facts, world::Proof};
+
+#[when(regex = r"^the operator switches it (?:twice )?to the committed configuration$")]
+async fn switched(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.rebuild().await?)
+}
+
+#[when(regex = r"^(?:it is observed|another blank machine builds the same commit|its machine is destroyed)$")]
+async fn observed(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.rebuild().await?)
+}
+
+#[then("nothing of the host was there before")]
+fn blank(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("blank.inventory")?)
+}
+
+#[then("one secret was delivered, and only its owner can read it")]
+fn one_secret(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("blank.one-secret", facts::one_private_secret_was_delivered)?)
+}
+
+#[then("it has tried to reach nothing but what is allowed")]
+fn egress(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("isolation.egress")?)
+}
+
+#[then("it has converged without a failure")]
+fn converged(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("convergence.one-switch", facts::one_switch_converged)?)
+}
+
+#[then("no job and no unit has failed")]
+fn no_failures(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("convergence.no-failures")?)
+}
+
+#[then("the system is running")]
+fn running(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("convergence.running")?)
+}
+
+#[then("the second switch has changed nothing")]
+fn idempotent(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("convergence.idempotent")?)
+}
+
+#[then("the system that runs is the one that git builds")]
+fn toplevel(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("identity.toplevel")?)
+}
+
+#[then("every byte of the closure is as it was built")]
+fn contents(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("identity.contents")?)
+}
+
+#[then("both have the same closure, byte for byte")]
+fn reproduced(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("identity.reproduced", facts::two_machines_have_the_same_bytes)?)
+}
+
+#[then("every secret is in place and equal to the committed one")]
+fn secrets_in_place(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("secrets.in-place")?)
+}
+
+#[then("every secret has its declared owner, group and mode")]
+fn secret_modes(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("secrets.modes")?)
+}
+
+#[then("the host definition covers all that the configuration declares")]
+fn covered(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("coverage.complete")?)
+}
+
+#[then("every declared unit is in its declared state")]
+fn units(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("services.units")?)
+}
+
+#[then("nothing that the run made is left")]
+fn clean(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("teardown.clean", facts::everything_was_looked_for_and_is_gone)?)
+}

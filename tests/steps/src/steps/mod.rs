@@ -1,0 +1,7 @@
+//! Step definitions. Each says one thing in the domain's words and makes one call of the harness.
+
+mod command;
+mod given;
+mod machine;
+mod source;
+mod tls;
