@@ -208,6 +208,10 @@ impl<'a> CgroupMount<'a> {
 mod tests {
     use super::*;
     use rstest::rstest;
+    use std::{
+        io::{BufRead, BufReader},
+        process::{Command, Stdio},
+    };
 
     const HYBRID: &str = "\
 30 20 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
@@ -227,6 +231,40 @@ mod tests {
                 Parent::V1("/sys/fs/cgroup/freezer/".into()),
             ]
         );
+    }
+
+    #[test]
+    fn every_kind_that_this_computer_has_holds_a_process_and_what_it_started() {
+        for (number, containment) in Containment::candidates("probe").into_iter().enumerate() {
+            let lease = format!("test-{}-{number}", std::process::id());
+            let Some(containment) = renamed(&containment, &lease) else { continue };
+            let mut child = Command::new("sh")
+                .args(["-c", r#"[ -z "$1" ] || echo $$ >"$1"; setsid sleep 300 & echo started; exec sleep 300"#, "sh"])
+                .arg(containment.entrance().unwrap_or_default())
+                .env(MARK, &lease)
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            // The shell's own child may be the one that is still being replaced by `sleep`.
+            assert_eq!(containment.members(&lease).len(), 2, "{containment:?}");
+            let released = containment.remove(&lease);
+            child.wait().unwrap();
+            assert!(released.iter().all(|resource| resource.gone), "{released:?}");
+            assert_eq!(with_environment(MARK, &lease), Vec::<i32>::new());
+        }
+    }
+
+    /// The same group under another name, made; `None` where this user may not make one.
+    fn renamed(containment: &Containment, lease: &str) -> Option<Containment> {
+        let sibling = |path: &Path| path.with_file_name(format!("coldproof-{lease}"));
+        let renamed = match containment {
+            Containment::CgroupV2 { path } => Containment::CgroupV2 { path: sibling(path) },
+            Containment::CgroupV1 { path } => Containment::CgroupV1 { path: sibling(path) },
+            Containment::Mark => Containment::Mark,
+        };
+        renamed.create().ok().map(|()| renamed)
     }
 
     #[rstest]

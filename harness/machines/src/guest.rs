@@ -7,6 +7,15 @@ use zeroize::Zeroizing;
 
 use crate::deadline::Deadline;
 
+/// Each line waits for an event, and only for what the guest has.
+pub(crate) const SETTLE: &str = "\
+udevadm settle
+systemctl is-system-running --wait
+status=$?
+online=/usr/lib/systemd/systemd-networkd-wait-online
+if [ -x $online ] && systemctl -q is-active systemd-networkd; then $online --any || status=$?; fi
+exit $status";
+
 /// A command for the guest: a program with its arguments, and what it reads on standard input.
 ///
 /// A secret belongs in `stdin` and nowhere else: arguments are visible to every process of the
@@ -160,6 +169,17 @@ impl Guest {
     /// [`TransportError`] when the command's outcome is unknown.
     pub async fn run(&self, command: &GuestCommand, deadline: Deadline) -> Result<CommandOutput, TransportError> {
         self.transport.run(command, deadline).await
+    }
+
+    /// Waits until the guest has finished booting: devices are there, no job is queued, and the
+    /// network is configured. A guest takes commands before that.
+    ///
+    /// The output says how it went; a unit that failed while booting makes the status nonzero.
+    ///
+    /// # Errors
+    /// [`TransportError`] when that cannot be told.
+    pub async fn settle(&self, deadline: Deadline) -> Result<CommandOutput, TransportError> {
+        self.run(&GuestCommand::script(SETTLE), deadline).await
     }
 
     /// Writes `bytes` to `path` in the guest with the given permission bits. The bytes travel

@@ -8,10 +8,11 @@ use std::{
     process::ExitCode,
 };
 
-use crate::{launch, reaper, relay};
+use crate::{launch, qemu::kvm_probe, reaper, relay};
 
 pub(crate) const REAPER: &str = "__reaper";
 pub(crate) const RELAY: &str = "__relay";
+pub(crate) const KVM_PROBE: &str = "__kvm-probe";
 pub(crate) const LAUNCH: &str = "__launch";
 
 /// Runs the helper that the first argument names, and ends the process with it; returns at once
@@ -24,6 +25,7 @@ pub fn dispatch() {
     let code = match args.next().as_deref().and_then(OsStr::to_str) {
         Some(REAPER) => reaper::main(args),
         Some(RELAY) => relay::main(args),
+        Some(KVM_PROBE) => kvm_probe::main(),
         Some(LAUNCH) => launch::main(args),
         _ => return,
     };

@@ -23,8 +23,8 @@ pub(crate) struct Unprivileged {
 impl Unprivileged {
     /// The user for a lease's machine: a user of its own when this process is root, so that
     /// machines cannot reach each other's files; `None` when this process has no privilege to
-    /// give up. The range is systemd's for dynamic users (UIDS-GIDS.md), which belong to nobody.
-    pub(crate) fn for_lease(lease: &str) -> Option<Self> {
+    /// give up. It may have a group that somebody else has: the one that may use KVM. The range is systemd's for dynamic users (UIDS-GIDS.md), which belong to nobody.
+    pub(crate) fn for_lease(lease: &str, group: Option<u32>) -> Option<Self> {
         const FIRST: u32 = 61_184;
         const COUNT: u32 = 65_519 - FIRST + 1;
         if !rustix::process::geteuid().is_root() {
@@ -32,7 +32,7 @@ impl Unprivileged {
         }
         let spread = lease.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
         let id = FIRST + spread % COUNT;
-        Some(Self { uid: id, gid: id })
+        Some(Self { uid: id, gid: group.unwrap_or(id) })
     }
 
     /// Makes `path` this user's.
@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn leases_get_users_of_their_own_in_the_dynamic_range() {
-        let (Some(a), Some(b)) = (Unprivileged::for_lease("0a1b2c"), Unprivileged::for_lease("0a1b2d")) else {
+        let (Some(a), Some(b)) = (Unprivileged::for_lease("0a1b2c", None), Unprivileged::for_lease("0a1b2d", None))
+        else {
             assert!(!rustix::process::geteuid().is_root());
             return;
         };

@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    process::Command,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -12,6 +13,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::{
     containment::Containment,
+    launch::contained,
     ledger::{Ledger, LedgerEntry},
     process::ProcessIdentity,
     reaper::Reaper,
@@ -90,6 +92,11 @@ impl Lease {
         self.ledger.write(&self.entry).map_err(LeaseError::at("writing the ledger entry"))
     }
 
+    /// How to take another lease in the same ledger and run, also after this one is used up.
+    pub(crate) fn successor(&self) -> Successor {
+        Successor { ledger: self.ledger.clone(), run: self.entry.run.clone() }
+    }
+
     /// The lease's id.
     pub fn id(&self) -> &str {
         &self.entry.lease
@@ -103,6 +110,17 @@ impl Lease {
     /// The lease's own directory, for disks, sockets and logs.
     pub fn dir(&self) -> &Path {
         self.entry.dir()
+    }
+
+    /// Every directory that goes with the lease.
+    pub(crate) fn directories(&self) -> &[PathBuf] {
+        &self.entry.directories
+    }
+
+    /// A command that runs `program` as one of the lease's processes. Its environment is empty
+    /// but for a `PATH`.
+    pub fn command(&self, program: &Path) -> Command {
+        contained(self, None, program)
     }
 
     /// What holds the machine's processes together.
@@ -144,6 +162,19 @@ impl Lease {
         self.released = true;
         self.reaper.dismiss();
         receipt
+    }
+}
+
+/// What a lease leaves to those that come after it.
+#[derive(Debug, Clone)]
+pub(crate) struct Successor {
+    ledger: Ledger,
+    run: String,
+}
+
+impl Successor {
+    pub(crate) fn acquire(&self, machine: &str) -> Result<Lease, LeaseError> {
+        Lease::acquire(&self.ledger, &self.run, machine)
     }
 }
 

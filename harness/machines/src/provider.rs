@@ -126,7 +126,9 @@ pub struct MachineEvidence {
     pub accelerator: Accelerator,
     /// Whether the machine booted or was forked.
     pub start: Start,
-    /// The command line of the process that was the machine, if it was a process.
+    /// The process that is the machine, if it is a process and runs.
+    pub process: Option<u32>,
+    /// Its command line.
     pub argv: Vec<String>,
 }
 

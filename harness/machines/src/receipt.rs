@@ -20,6 +20,18 @@ pub enum ResourceKind {
     LedgerEntry,
 }
 
+impl fmt::Display for ResourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Processes => "processes",
+            Self::Cgroup => "cgroup",
+            Self::Mount => "mount",
+            Self::Directory => "directory",
+            Self::LedgerEntry => "ledger-entry",
+        })
+    }
+}
+
 /// One thing that was removed, or was not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleasedResource {

@@ -206,7 +206,7 @@ mod tests {
     #[case::fork(Memory::Fork("/stage/ram".into()))]
     fn the_whole_command_line(#[case] memory: Memory) {
         let name = format!("command_line_{}", format!("{memory:?}").split('(').next().unwrap().to_lowercase());
-        insta::assert_snapshot!(name, command_line(memory).arguments().join("\n"));
+        insta::assert_snapshot!(name, command_line(memory).arguments().join(" ").replace(" -", "\n-"));
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How many lines of the serial console an error shows.
-const CONSOLE_LINES: usize = 25;
+const CONSOLE_LINES: usize = 40;
 
 /// A machine that runs, or has ended and can start again from its disk.
 #[derive(Debug)]
@@ -52,9 +52,13 @@ pub(super) struct QemuMachine {
 pub(super) struct Launch<'a> {
     pub(super) acceleration: Acceleration,
     pub(super) accelerator: Accelerator,
+    /// A group that QEMU's unprivileged user is to have.
+    pub(super) group: Option<u32>,
     pub(super) memory: Memory,
     /// The disk under the overlay, and its format.
     pub(super) base: (&'a Path, &'a str),
+    /// The overlay.
+    pub(super) disk: PathBuf,
     pub(super) start: Start,
     pub(super) shell: Shell,
 }
@@ -63,10 +67,11 @@ impl QemuMachine {
     /// Starts QEMU. A guest that boots is not awaited.
     pub(super) async fn launch(spec: &MachineSpec, lease: Lease, launch: Launch<'_>) -> Result<Self, ProvisionError> {
         let files = Files::of(lease.dir());
-        let user = Unprivileged::for_lease(lease.id());
-        create_overlay(launch.base, &files.disk(), spec.disk).await?;
+        let user = Unprivileged::for_lease(lease.id(), launch.group);
+        create_overlay(launch.base, &launch.disk, spec.disk).await?;
         if let Some(user) = user {
-            for path in [lease.dir(), &files.disk()] {
+            let directories = lease.directories().iter().map(PathBuf::as_path);
+            for path in directories.chain([launch.disk.as_path()]) {
                 user.own(path).map_err(ProvisionError::io(format!("handing {} to QEMU's user", path.display())))?;
             }
         }
@@ -77,7 +82,7 @@ impl QemuMachine {
             memory: launch.memory,
             cpus: spec.cpus,
             image: spec.image.clone(),
-            disk: files.disk(),
+            disk: launch.disk,
             console_log: files.console_log(0),
             packet_capture: files.packet_capture(0),
             relays: services.relays.clone(),
@@ -102,14 +107,6 @@ impl QemuMachine {
 
     pub(super) fn process(&mut self) -> &mut Process {
         &mut self.process
-    }
-
-    pub(super) fn lease_mut(&mut self) -> &mut Lease {
-        &mut self.lease
-    }
-
-    pub(super) fn files(&self) -> &Files {
-        &self.files
     }
 
     fn boot_error(&self, source: TransportError) -> BootError {
@@ -196,6 +193,7 @@ impl Machine for QemuMachine {
             packet_capture: Some(self.command_line.packet_capture.clone()),
             accelerator: self.accelerator.clone(),
             start: self.start.clone(),
+            process: self.process.id(),
             argv: self.process.argv.clone(),
         }
     }

@@ -163,6 +163,7 @@ mod tests {
     #[test]
     fn a_file_in_a_private_directory_is_not_public() {
         let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();

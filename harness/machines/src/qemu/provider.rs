@@ -1,46 +1,204 @@
 //! The QEMU provider.
 
-use std::path::Path;
+use std::{path::Path, process::Stdio, time::Duration};
 
 use async_trait::async_trait;
+use tokio::process::Command;
 
 use super::{
-    command_line::{Acceleration, Memory},
+    command_line::Memory,
     console::Shell,
+    kvm::{self, Choice},
     machine::{Launch, QemuMachine},
     network::is_public,
-    process::PROGRAM,
+    process::{Files, PROGRAM},
+    stage::{self, Stage, set_clock},
 };
 use crate::{
+    deadline::Deadline,
+    guest::{Guest, GuestCommand},
     lease::Lease,
     provider::{Accelerator, Capabilities, Machine, MachineSpec, Provider, ProvisionError, Start},
 };
 
+/// Private maps of a read-only RAM file (`rom=off`) came with this version.
+const OLDEST_VERSION_THAT_FORKS: (u32, u32) = (8, 2);
+
+/// How long the machine that becomes a stage may take to boot.
+const TEMPLATE_BOOT_LIMIT: Duration = Duration::from_secs(300);
+/// How long one command that warms it up may take.
+const WARM_UP_LIMIT: Duration = Duration::from_secs(60);
+/// How long a fork may take for its first command. A fork that needs longer does not work.
+const FIRST_COMMAND_LIMIT: Duration = Duration::from_secs(30);
+
 /// Makes machines with the QEMU of this computer.
 #[derive(Debug, Clone)]
 pub struct QemuProvider {
-    acceleration: Acceleration,
-    reason: String,
+    choice: Choice,
+    version: String,
+    warm_up: Vec<GuestCommand>,
 }
 
 impl QemuProvider {
-    /// Looks at what this computer has.
+    /// Looks at what this computer has, and lets a probe guest run if it has KVM.
     ///
     /// # Errors
     /// [`ProvisionError::Unmet`] when QEMU is missing.
     pub async fn detect() -> Result<Self, ProvisionError> {
-        if !Path::new(PROGRAM).exists() {
-            return Err(ProvisionError::Unmet {
-                problem: format!("{PROGRAM} is not installed"),
-                remedy: "install qemu-system-x86 and qemu-utils, version 8.2 or later".to_owned(),
-            });
-        }
-        Ok(Self { acceleration: Acceleration::Tcg, reason: "kvm: not probed".to_owned() })
+        let version = version().await.map_err(|error| ProvisionError::Unmet {
+            problem: format!("{PROGRAM} does not run ({error})"),
+            remedy: "install qemu-system-x86 and qemu-utils, version 8.2 or later".to_owned(),
+        })?;
+        Ok(Self { choice: kvm::choose().await, version, warm_up: Vec::new() })
+    }
+
+    /// Runs `commands` in the machine that becomes the stage `blank` before it is saved, so that
+    /// its forks have in memory what they will need. Their outcome does not matter.
+    #[must_use]
+    pub fn with_warm_up(mut self, commands: Vec<GuestCommand>) -> Self {
+        self.warm_up = commands;
+        self
+    }
+
+    /// Makes the stage `blank` for machines like `spec`, unless there is one.
+    ///
+    /// # Errors
+    /// [`ProvisionError`] when the template does not boot or cannot be saved.
+    pub async fn prepare_stage(&self, spec: &MachineSpec, lease: &Lease) -> Result<(), ProvisionError> {
+        self.stage(spec, lease).await.map(drop)
     }
 
     fn accelerator(&self) -> Accelerator {
-        Accelerator { name: self.acceleration.name().to_owned(), reason: self.reason.clone() }
+        Accelerator { name: self.choice.acceleration.name().to_owned(), reason: self.choice.reason.clone() }
     }
+
+    fn forks(&self) -> bool {
+        parse_version(&self.version).is_some_and(|version| version >= OLDEST_VERSION_THAT_FORKS)
+    }
+
+    async fn boot(
+        &self,
+        spec: &MachineSpec,
+        lease: Lease,
+        fallback: Option<String>,
+    ) -> Result<QemuMachine, ProvisionError> {
+        let launch = Launch {
+            acceleration: self.choice.acceleration,
+            accelerator: self.accelerator(),
+            group: self.choice.group,
+            memory: Memory::Anonymous,
+            base: (&spec.image.root, "raw"),
+            disk: Files::of(lease.dir()).disk(),
+            start: Start::Cold { fallback },
+            shell: Shell::Booting,
+        };
+        QemuMachine::launch(spec, lease, launch).await
+    }
+
+    async fn stage(&self, spec: &MachineSpec, lease: &Lease) -> Result<Stage, ProvisionError> {
+        let stage = Stage::of(spec, &self.version, self.choice.acceleration.name(), &self.warm_up)
+            .map_err(ProvisionError::io("reading the image"))?;
+        if stage.exists() {
+            return Ok(stage);
+        }
+        let _lock = stage.lock().await.map_err(ProvisionError::io("locking the stage"))?;
+        // Another process may have built it while this one waited for the lock.
+        if !stage.exists() {
+            self.build(&stage, spec, lease).await?;
+        }
+        Ok(stage)
+    }
+
+    /// Boots a template under a lease of its own, warms it up, and saves it.
+    async fn build(&self, stage: &Stage, spec: &MachineSpec, lease: &Lease) -> Result<(), ProvisionError> {
+        let template = MachineSpec {
+            name: format!("{}-template", spec.name),
+            forwards: Vec::new(),
+            guest_services: Vec::new(),
+            ..spec.clone()
+        };
+        let mut lease = lease.successor().acquire(&template.name)?;
+        let draft = stage.draft(lease.id());
+        lease.add_directory(draft.clone())?;
+        let launch = Launch {
+            acceleration: self.choice.acceleration,
+            accelerator: self.accelerator(),
+            group: self.choice.group,
+            memory: Memory::Template(stage::ram(&draft)),
+            base: (&spec.image.root, "raw"),
+            disk: stage::disk(&draft),
+            start: Start::Cold { fallback: None },
+            shell: Shell::Booting,
+        };
+        let mut machine = QemuMachine::launch(&template, lease, launch).await?;
+        let guest = machine.guest(Deadline::after(TEMPLATE_BOOT_LIMIT)).await.map_err(unstarted)?;
+        self.warm(&guest).await?;
+        stage.save(machine.process(), &draft).await
+    }
+
+    async fn warm(&self, guest: &Guest) -> Result<(), ProvisionError> {
+        // What boots in the background is to be saved as finished, not half way.
+        let settled = guest.settle(Deadline::after(TEMPLATE_BOOT_LIMIT)).await.map_err(unstarted)?;
+        tracing::debug!(?settled, "the template has booted");
+        let flush = GuestCommand::new(["sync"]);
+        for command in self.warm_up.iter().chain([&flush]) {
+            let output = guest.run(command, Deadline::after(WARM_UP_LIMIT)).await.map_err(unstarted)?;
+            tracing::debug!(?command, status = output.status, "warmed up");
+        }
+        Ok(())
+    }
+
+    /// Forks the stage and runs a first command, which sets the clock.
+    async fn fork(&self, spec: &MachineSpec, lease: Lease, stage: &Stage) -> Result<QemuMachine, ProvisionError> {
+        let base = stage.disk();
+        let launch = Launch {
+            acceleration: self.choice.acceleration,
+            accelerator: self.accelerator(),
+            group: self.choice.group,
+            memory: Memory::Fork(stage.ram()),
+            base: (&base, "qcow2"),
+            disk: Files::of(lease.dir()).disk(),
+            start: Start::Fork { stage: stage.fingerprint().to_owned() },
+            shell: Shell::Unknown,
+        };
+        let mut machine = QemuMachine::launch(spec, lease, launch).await?;
+        stage.restore(&mut machine.process().qmp).await?;
+        let deadline = Deadline::after(FIRST_COMMAND_LIMIT);
+        let guest = machine.guest(deadline).await.map_err(unstarted)?;
+        let clock = guest.run(&set_clock(), deadline).await.map_err(unstarted)?;
+        if clock.success() {
+            return Ok(machine);
+        }
+        Err(ProvisionError::Start { reason: format!("setting the clock: {}", clock.stderr_text().trim()) })
+    }
+
+    /// Forks the stage `blank`, which is built first if need be. What does not work is deleted,
+    /// and the machine boots instead and says why.
+    async fn fork_or_boot(&self, spec: &MachineSpec, lease: Lease) -> Result<QemuMachine, ProvisionError> {
+        let stage = match self.stage(spec, &lease).await {
+            Ok(stage) => stage,
+            Err(error) => return self.boot(spec, lease, Some(format!("no stage to fork: {error}"))).await,
+        };
+        let successor = lease.successor();
+        let error = match self.fork(spec, lease, &stage).await {
+            Ok(machine) => return Ok(machine),
+            Err(error) => error,
+        };
+        tracing::warn!(%error, stage = stage.fingerprint(), "the stage does not restore; booting instead");
+        if let Err(error) = stage.delete().await {
+            tracing::warn!(%error, "deleting the stage");
+        }
+        self.boot(
+            spec,
+            successor.acquire(&spec.name)?,
+            Some(format!("the stage did not restore and was deleted: {error}")),
+        )
+        .await
+    }
+}
+
+fn unstarted(error: impl std::fmt::Display) -> ProvisionError {
+    ProvisionError::Start { reason: error.to_string() }
 }
 
 #[async_trait]
@@ -49,7 +207,7 @@ impl Provider for QemuProvider {
         Capabilities {
             provider: "qemu".to_owned(),
             accelerator: self.accelerator(),
-            fork: true,
+            fork: self.forks(),
             resize: true,
             capture: true,
         }
@@ -57,15 +215,15 @@ impl Provider for QemuProvider {
 
     async fn create(&self, spec: &MachineSpec, lease: Lease) -> Result<Box<dyn Machine>, ProvisionError> {
         check_readable(spec)?;
-        let launch = Launch {
-            acceleration: self.acceleration,
-            accelerator: self.accelerator(),
-            memory: Memory::Anonymous,
-            base: (&spec.image.root, "raw"),
-            start: Start::Cold { fallback: None },
-            shell: Shell::Booting,
+        let machine = if spec.cold {
+            self.boot(spec, lease, None).await?
+        } else if self.forks() {
+            self.fork_or_boot(spec, lease).await?
+        } else {
+            let why = format!("QEMU {} is older than 8.2, which forks need", self.version);
+            self.boot(spec, lease, Some(why)).await?
         };
-        Ok(Box::new(QemuMachine::launch(spec, lease, launch).await?))
+        Ok(Box::new(machine))
     }
 }
 
@@ -88,4 +246,30 @@ fn check_readable(spec: &MachineSpec) -> Result<(), ProvisionError> {
         }
     }
     Ok(())
+}
+
+async fn version() -> std::io::Result<String> {
+    let output = Command::new(Path::new(PROGRAM)).arg("--version").stdin(Stdio::null()).output().await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let first = text.lines().next().unwrap_or_default();
+    Ok(first.trim_start_matches("QEMU emulator version ").to_owned())
+}
+
+/// Major and minor version of `10.0.2 (Debian …)`.
+fn parse_version(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert_eq!(parse_version("10.0.2 (Debian 1:10.0.2+ds-2)"), Some((10, 0)));
+        assert!(parse_version("7.2.22").unwrap() < OLDEST_VERSION_THAT_FORKS);
+        assert!(parse_version("10.0").unwrap() >= OLDEST_VERSION_THAT_FORKS);
+        assert_eq!(parse_version(""), None);
+    }
 }

@@ -1,0 +1,153 @@
+//! From a lease to a receipt.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, bail, ensure};
+use coldproof_machines::{
+    guest::{Guest, GuestCommand},
+    process::ProcessIdentity,
+    provider::{BootError, BootImage, MachineSize, MachineSpec, Provider, Start},
+    qemu::attach,
+    reaper::{ReapScope, reap},
+};
+
+use crate::bench::{Bench, Owner, memory, soon, within};
+
+pub(crate) async fn cold_boot(bench: Bench) -> anyhow::Result<()> {
+    let mut machine = bench.create(&bench.spec("cold")).await?;
+    bench.note("QEMU answers");
+    let guest = machine.guest(within(120)).await?;
+    bench.note(&format!("the guest takes commands; {}", memory(&*machine)?));
+    let output = guest.run(&GuestCommand::new(["uname", "-r"]), soon()).await?;
+    ensure!(output.success(), "{output:?}");
+    let settled = guest.settle(within(60)).await?;
+    bench.note(&format!("the guest has booted: {}", settled.stdout_text().trim()));
+    ensure!(settled.success(), "{settled:?}");
+    let evidence = machine.evidence();
+    ensure!(evidence.start == Start::Cold { fallback: None }, "{:?}", evidence.start);
+    bench.note(&format!("{}: {}", evidence.accelerator.name, evidence.accelerator.reason));
+    let receipt = machine.destroy(None).await?;
+    bench.note("destroyed");
+    ensure!(receipt.is_clean(), "{receipt}");
+    bench.assert_clean()
+}
+
+pub(crate) async fn restarts(bench: Bench) -> anyhow::Result<()> {
+    let (mut machine, guest) = bench.fork("restarts").await?;
+    let booted = boot_id(&guest).await?;
+    guest.push(b"kept".to_vec().into(), "/root/marker", 0o600, soon()).await?;
+    let guest = machine.reboot(within(120)).await?;
+    bench.note("rebooted");
+    let rebooted = boot_id(&guest).await?;
+    ensure!(rebooted != booted, "the same boot");
+    ensure!(guest.pull("/root/marker", soon()).await? == b"kept", "another content");
+    guest.run(&GuestCommand::new(["sync"]), soon()).await?;
+
+    let before = fs::metadata(machine.evidence().console_log)?;
+    let guest = machine.kill_and_restart(None, within(120)).await?;
+    bench.note("killed and started again");
+    ensure!(boot_id(&guest).await? != rebooted, "the same boot");
+    ensure!(guest.pull("/root/marker", soon()).await? == b"kept", "another content");
+    ensure!(before.is_file() && machine.evidence().console_log.is_file(), "a console log is missing");
+
+    let size = MachineSize { memory: 1536 << 20, cpus: 1 };
+    let guest = machine.resize(size, within(120)).await?;
+    bench.note("resized");
+    let seen = guest.run(&GuestCommand::script("nproc; awk '/MemTotal/{print $2}' /proc/meminfo"), soon()).await?;
+    let seen = seen.stdout_text();
+    let (cpus, kib) = seen.trim().split_once('\n').context("two lines")?;
+    ensure!(cpus == "1" && kib.parse::<u64>()? > 1_300_000, "{seen}");
+    let receipt = machine.destroy(None).await?;
+    ensure!(receipt.is_clean(), "{receipt}");
+    bench.assert_clean()
+}
+
+async fn boot_id(guest: &Guest) -> anyhow::Result<Vec<u8>> {
+    Ok(guest.pull("/proc/sys/kernel/random/boot_id", soon()).await?)
+}
+
+pub(crate) async fn forks(bench: Bench) -> anyhow::Result<()> {
+    let (first, guest) = bench.fork("first").await?;
+    bench.note("first fork, with the stage built if there was none");
+    let random = GuestCommand::script("head -c 16 /dev/urandom | base64; date +%s");
+    let one = guest.run(&random, soon()).await?.stdout_text();
+    let (second, guest) = bench.fork("second").await?;
+    bench.note(&format!("second fork takes commands; {}", memory(&*second)?));
+    let two = guest.run(&random, soon()).await?.stdout_text();
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let (one, two) = (lines(&one), lines(&two));
+    ensure!(one[0] != two[0], "two forks drew the same random number");
+    let now = std::time::UNIX_EPOCH.elapsed()?.as_secs();
+    ensure!(two[1].parse::<u64>()?.abs_diff(now) <= 3, "the fork's clock says {}, not {now}", two[1]);
+    for machine in [first, second] {
+        ensure!(matches!(machine.evidence().start, Start::Fork { .. }), "{:?}", machine.evidence().start);
+        let receipt = machine.destroy(None).await?;
+        ensure!(receipt.is_clean(), "{receipt}");
+    }
+    bench.note("both destroyed");
+    bench.assert_clean()
+}
+
+pub(crate) async fn broken_stage(bench: Bench) -> anyhow::Result<()> {
+    // An image directory of its own, as the stage is kept beside the image.
+    let spec = MachineSpec { cold: false, image: bench.linked_image()?, ..bench.spec("broken") };
+    let machine = bench.create(&spec).await?;
+    let Start::Fork { stage } = machine.evidence().start else { bail!("{:?}", machine.evidence().start) };
+    machine.destroy(None).await?;
+    let dir = spec.image.root.with_file_name(format!("blank-{stage}"));
+    fs::write(dir.join("state.broken"), "not a machine's state")?;
+    fs::rename(dir.join("state.broken"), dir.join("state"))?;
+
+    let mut machine = bench.create(&spec).await?;
+    let Start::Cold { fallback: Some(reason) } = machine.evidence().start else {
+        bail!("{:?}", machine.evidence().start)
+    };
+    bench.note(&reason);
+    ensure!(!dir.exists(), "the broken stage is still there");
+    machine.guest(within(120)).await?;
+    let receipt = machine.destroy(None).await?;
+    ensure!(receipt.is_clean(), "{receipt}");
+    bench.assert_clean()
+}
+
+pub(crate) async fn never_boots(bench: Bench) -> anyhow::Result<()> {
+    let image = bench.linked_image()?;
+    let empty = bench.path("empty");
+    fs::write(&empty, vec![0; 1 << 20])?;
+    let spec = MachineSpec { image: BootImage { root: empty, ..image }, ..bench.spec("never") };
+    let mut machine = bench.create(&spec).await?;
+    let error = machine.guest(within(15)).await.err().context("it booted")?;
+    ensure!(matches!(error, BootError::Deadline { .. }), "{error}");
+    bench.note(&error.to_string());
+    let receipt = machine.destroy(None).await?;
+    ensure!(receipt.is_clean(), "{receipt}");
+
+    let spec = MachineSpec { memory: 1 << 50, ..bench.spec("impossible") };
+    let error = bench.provider.create(&spec, bench.lease("impossible")?).await.err().context("it started")?;
+    bench.note(&error.to_string());
+    bench.assert_clean()
+}
+
+pub(crate) async fn killed_owner(bench: Bench) -> anyhow::Result<()> {
+    let mut owner = Owner::start(&bench).await?;
+    bench.note("the owner's machine runs");
+    let entry = bench.ledger().entries()?.pop().context("the ledger is empty")?;
+    ensure!(entry.owner.as_ref().is_some_and(ProcessIdentity::is_alive), "{entry:?}");
+    owner.kill().await?;
+    let elapsed = bench.await_clean(Duration::from_secs(5)).await?;
+    bench.note(&format!("nothing is left {elapsed:?} after the owner was killed"));
+    Ok(())
+}
+
+pub(crate) async fn kept(bench: Bench) -> anyhow::Result<()> {
+    let (machine, guest) = bench.fork("kept").await?;
+    guest.run(&GuestCommand::script("echo from the run >/run/note"), soon()).await?;
+    drop(guest);
+    let lease = machine.keep().await?;
+    let guest = attach(&bench.ledger(), "kept", soon()).await?;
+    ensure!(guest.pull("/run/note", soon()).await? == b"from the run\n", "another machine");
+    let receipts = reap(&bench.ledger(), &ReapScope::Named(lease))?;
+    ensure!(receipts.len() == 1 && receipts[0].is_clean(), "{receipts:?}");
+    ensure!(guest.run(&GuestCommand::new(["true"]), within(5)).await.is_err(), "a dead machine took a command");
+    bench.assert_clean()
+}
