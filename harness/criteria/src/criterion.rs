@@ -14,8 +14,8 @@ use crate::{
 pub enum Requires {
     /// Nothing: the facts speak for themselves.
     Nothing,
-    /// The switch completed its activation, whatever became of the units: else what is seen is not the host.
-    Activation,
+    /// The switch put a system in place, whatever failed in it: else what is seen is not the host.
+    System,
     /// The first switch succeeded in everything.
     Success,
 }

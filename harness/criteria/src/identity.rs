@@ -17,7 +17,7 @@ pub(crate) const TOPLEVEL: Criterion = Criterion::new(
     &[Need::System, Need::Reproduction],
     toplevel,
 )
-.requiring(Requires::Activation);
+.requiring(Requires::System);
 
 pub(crate) const CONTENTS: Criterion = Criterion::new(
     "identity.contents",
@@ -25,7 +25,7 @@ pub(crate) const CONTENTS: Criterion = Criterion::new(
     &[Need::System],
     contents,
 )
-.requiring(Requires::Activation);
+.requiring(Requires::System);
 
 pub(crate) const REPRODUCED: Criterion = Criterion::new(
     "identity.reproduced",
@@ -33,7 +33,7 @@ pub(crate) const REPRODUCED: Criterion = Criterion::new(
     &[Need::System, Need::Reproduction],
     reproduced,
 )
-.requiring(Requires::Activation);
+.requiring(Requires::System);
 
 /// What must be the toplevel that git builds: where it was found, what it is, and what to do if it differs.
 type Claim<'r> = (&'static str, Option<&'r str>, &'static str);

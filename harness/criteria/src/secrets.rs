@@ -10,6 +10,7 @@ use coldproof_evidence::{
 };
 
 use crate::{
+    convergence,
     criterion::{Criterion, Requires},
     judgement::{Judgement, mismatch, or_nothing},
     need::Need,
@@ -21,7 +22,7 @@ pub(crate) const IN_PLACE: Criterion = Criterion::new(
     &[Need::Sops, Need::System],
     in_place,
 )
-.requiring(Requires::Activation)
+.requiring(Requires::System)
 .declared_when(|expected| !expected.secrets.is_empty());
 
 pub(crate) const MODES: Criterion = Criterion::new(
@@ -30,7 +31,7 @@ pub(crate) const MODES: Criterion = Criterion::new(
     &[Need::System],
     modes,
 )
-.requiring(Requires::Activation)
+.requiring(Requires::System)
 .blocked_by(&["secrets.in-place"])
 .declared_when(|expected| !expected.secrets.is_empty());
 
@@ -40,7 +41,7 @@ pub(crate) const EACH_RECIPIENT: Criterion = Criterion::new(
     &[Need::Sops],
     each_recipient,
 )
-.blocked_by(&["source.secrets-encrypted", "source.recipients-exact"])
+.blocked_by(&["source.recipients-exact"])
 .declared_when(|expected| expected.recipients.values().any(|recipient| recipient.held));
 
 const RAM_FILE_SYSTEMS: [&str; 2] = ["tmpfs", "ramfs"];
@@ -61,7 +62,8 @@ fn git_value<'r>(record: &'r Record, secret: &ExpectedSecret) -> Option<&'r str>
     values(file)?.get(&secret.sops_key.replace('/', ".")).map(String::as_str)
 }
 
-fn values(file: &SopsFileObservation) -> Option<&BTreeMap<String, String>> {
+/// What the first held key that opens the file decrypts.
+pub(crate) fn values(file: &SopsFileObservation) -> Option<&BTreeMap<String, String>> {
     file.decryptions.values().find_map(|decryption| match decryption {
         Decryption::Values(values) => Some(values),
         Decryption::Failed(_) => None,
@@ -74,13 +76,13 @@ fn in_place(record: &Record) -> Option<Judgement> {
     let mut judgement = Judgement::new(NO_SECRET);
     for (name, secret) in &record.expectations.secrets {
         let Some(seen) = system.secrets.get(name).filter(|seen| seen.resolved.is_some()) else {
-            judgement.subject([mismatch(
-                &secret.path,
-                "a secret",
-                "nothing",
-                "the configuration does not place it, or its decryption failed quietly: \
-                 look for sops in the switch's output, and at sops.secrets in the configuration",
-            )]);
+            if convergence::activation_failed(record) {
+                let blocker = convergence::ONE_SWITCH.name;
+                judgement
+                    .doubt(format!("blocked by {blocker}: the activation failed and {} is not there", secret.path));
+            } else {
+                judgement.subject([no_secret(secret)]);
+            }
             continue;
         };
         let git = git_value(record, secret);
@@ -91,6 +93,16 @@ fn in_place(record: &Record) -> Option<Judgement> {
         judgement.subject(place_mismatches(secret, seen, git));
     }
     Some(judgement)
+}
+
+fn no_secret(secret: &ExpectedSecret) -> Mismatch {
+    mismatch(
+        &secret.path,
+        "a secret",
+        "nothing",
+        "the configuration does not place it, or its decryption failed quietly: \
+         look for sops in the switch's output, and at sops.secrets in the configuration",
+    )
 }
 
 fn place_mismatches(secret: &ExpectedSecret, seen: &SecretObservation, git: Option<&str>) -> Vec<Mismatch> {
@@ -180,8 +192,7 @@ fn each_recipient(record: &Record) -> Option<Judgement> {
                 judgement.subject(None);
                 continue;
             };
-            // Not a recipient at all, or a file that nobody can open: other criteria's matter.
-            if file.mac.is_err() || !file.recipients.contains(&recipient.age) {
+            if !file.recipients.contains(&recipient.age) {
                 judgement.absence(wrong);
             } else {
                 judgement.subject([wrong]);

@@ -15,7 +15,7 @@ pub(crate) const UNITS: Criterion = Criterion::new(
     &[Need::System],
     units,
 )
-.requiring(Requires::Activation)
+.requiring(Requires::System)
 .declared_when(|expected| !expected.units.is_empty());
 
 pub(crate) const HTTP: Criterion = Criterion::new(
@@ -24,8 +24,8 @@ pub(crate) const HTTP: Criterion = Criterion::new(
     &[Need::Http],
     http,
 )
-.requiring(Requires::Activation)
-.blocked_by(&["convergence.no-failures", "services.units", "tls.leaf-equals-git", "tls.chain", "tls.names"])
+.requiring(Requires::System)
+.blocked_by(&["convergence.no-failures", "services.units", "tls.leaf-equals-git", "tls.key-matches"])
 .declared_when(|expected| !expected.urls.is_empty());
 
 /// Types whose active state means that a process runs; `oneshot` is active without one.

@@ -3,7 +3,7 @@
 mod switch;
 mod units;
 
-pub(crate) use switch::{IDEMPOTENT, ONE_SWITCH, unmet};
+pub(crate) use switch::{IDEMPOTENT, ONE_SWITCH, activation_failed, unmet};
 pub(crate) use units::{NO_FAILURES, RUNNING, unit};
 
 /// Job results that are no failure: it was done, or there was nothing to do.

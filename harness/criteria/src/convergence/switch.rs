@@ -36,7 +36,7 @@ pub(crate) fn unmet(requires: Requires, record: &Record) -> Option<String> {
     let switch = record.switch.facts()?;
     let failed = match requires {
         Requires::Nothing => false,
-        Requires::Activation => !activated(switch, record),
+        Requires::System => !put_in_place(switch, record),
         Requires::Success => !succeeded(switch),
     };
     failed.then(|| format!("the switch did not succeed: {}", status(switch)))
@@ -46,13 +46,18 @@ fn succeeded(switch: &RebuildObservation) -> bool {
     switch.exit_code == Some(0) && switch.failed_snippets.is_empty()
 }
 
-/// Whether the activation script came to its end.
+/// Whether the switch put a system in place. The exit code alone does not tell: the older nixos-rebuild exits 1 for a
+/// build that failed and for a unit that did not start.
+fn put_in_place(switch: &RebuildObservation, record: &Record) -> bool {
+    succeeded(switch) || record.system.facts().is_some_and(|system| system.running_system.is_some())
+}
+
+/// Whether the activation script failed in part, so that something it should have made may not be there.
 ///
-/// switch-to-configuration exits 2 when it did not; 3 and 4 tell of units only. But 4 overwrites 2, and the older
-/// nixos-rebuild exits 1 for each of them: hence the look at the snippets, and at whether there is a running system.
-fn activated(switch: &RebuildObservation, record: &Record) -> bool {
-    let runs = || record.system.facts().is_some_and(|system| system.running_system.is_some());
-    succeeded(switch) || (switch.failed_snippets.is_empty() && switch.exit_code != Some(2) && runs())
+/// switch-to-configuration exits 2 then, unless a unit failed as well: 4 overwrites 2, hence the look at the snippets.
+pub(crate) fn activation_failed(record: &Record) -> bool {
+    let failed = |switch: &RebuildObservation| !switch.failed_snippets.is_empty() || switch.exit_code == Some(2);
+    record.switch.facts().is_some_and(failed)
 }
 
 fn status(switch: &RebuildObservation) -> String {

@@ -9,7 +9,7 @@ use coldproof_evidence::{
 
 use crate::{
     criterion::Criterion,
-    judgement::{Judgement, mismatch, or_nothing, short},
+    judgement::{Judgement, mismatch, short},
     need::Need,
 };
 
@@ -78,7 +78,11 @@ fn clone_mismatches(repository: &RepositoryObservation) -> Vec<Mismatch> {
         wrong.push(mismatch(
             path,
             format!("commit {}", short(&repository.stated)),
-            format!("commit {}", or_nothing(short(&repository.head))),
+            if repository.head.is_empty() {
+                "nothing checked out".into()
+            } else {
+                format!("commit {}", short(&repository.head))
+            },
             "push the stated commit to the remote, and run `git submodule sync --recursive` where a URL moved",
         ));
     }

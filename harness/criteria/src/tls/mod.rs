@@ -21,7 +21,7 @@ pub(crate) const LEAF_EQUALS_GIT: Criterion = Criterion::new(
     &[Need::Sops, Need::Tls],
     leaf_equals_git,
 )
-.requiring(Requires::Activation)
+.requiring(Requires::System)
 .blocked_by(&["convergence.no-failures", "services.units"])
 .declared_when(|expected| expected.tls.is_some());
 
@@ -31,7 +31,7 @@ pub(crate) const CHAIN: Criterion = Criterion::new(
     &[Need::Tls],
     chain,
 )
-.requiring(Requires::Activation)
+.requiring(Requires::System)
 .blocked_by(WITHOUT_LEAF)
 .declared_when(|expected| expected.tls.is_some());
 
@@ -50,7 +50,7 @@ pub(crate) const NAMES: Criterion = Criterion::new(
     &[Need::Tls],
     names,
 )
-.requiring(Requires::Activation)
+.requiring(Requires::System)
 .blocked_by(WITHOUT_LEAF)
 .declared_when(|expected| expected.tls.is_some());
 
