@@ -2,10 +2,15 @@
 //! that shows what else it tried.
 
 mod accept;
+pub mod connect_proxy;
 pub mod credential;
+pub mod egress;
 mod git_backend;
 mod git_path;
 pub mod git_server;
+mod packet;
 
+pub use connect_proxy::{ConnectProxy, ConnectRequest};
 pub use credential::Credential;
+pub use egress::DeclaredDestination;
 pub use git_server::{GitClient, GitRequest, GitServer};
