@@ -8,6 +8,8 @@ pub mod egress;
 mod git_backend;
 mod git_path;
 pub mod git_server;
+#[cfg(test)]
+mod git_server_tests;
 mod packet;
 
 pub use connect_proxy::{ConnectProxy, ConnectRequest};
