@@ -3,10 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fs,
-    io::Read as _,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::net::UnixStream,
     path::Path,
+    time::Duration,
 };
 
+use anyhow::{Context as _, bail};
 use coldproof_evidence::guest::{JournalFailure, JournalObservation};
 use serde_json::{Map, Value};
 
@@ -36,31 +39,61 @@ const DROPPED: &str = "a596d6fe7bfa4994828e72309e95d61e";
 /// journald could not read the kernel's messages fast enough (`SD_MESSAGE_JOURNAL_MISSED`).
 const MISSED: &str = "e9bf28e6e834481bb6f48f548ad13606";
 
+const JOURNALD: &str = "/run/systemd/journal/io.systemd.journal";
+/// How long journald may take to catch up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Lines kept of each failed unit.
 const TAIL: usize = 20;
 
-/// What the journal tells since `since_us`; `failed_units` are given a tail beside those that the journal names.
+/// What the journal tells since `since_us`.
 ///
 /// That the journal cannot be read is a gap in it: nobody may conclude from its silence that nothing failed.
-pub(crate) fn observe(since_us: u64, failed_units: &[String]) -> JournalObservation {
-    let entries = match read(since_us, &matches(), "UNIT,UNIT_RESULT,JOB_RESULT,MESSAGE,MESSAGE_ID") {
-        Ok(entries) => entries,
+pub(crate) fn observe(since_us: u64) -> JournalObservation {
+    let entries = synchronize()
+        .context("journald did not catch up")
+        .and_then(|()| read(since_us, &matches(), "UNIT,UNIT_RESULT,JOB_RESULT,MESSAGE,MESSAGE_ID"));
+    match entries {
+        Ok(entries) => {
+            let mut journal = sort(&entries);
+            journal.gaps.extend(missing_beginning(since_us, first_entry_us()));
+            journal
+        }
         Err(error) => {
             let gaps = vec![format!("the journal could not be read: {error:#}")];
-            return JournalObservation { gaps, ..JournalObservation::default() };
-        }
-    };
-    let mut journal = sort(&entries);
-    journal.gaps.extend(missing_beginning(since_us, first_entry_us()));
-    let failed: BTreeSet<_> = journal.failures.iter().map(|failure| &failure.unit).chain(failed_units).collect();
-    if !failed.is_empty() {
-        let units: Vec<_> = failed.iter().map(|unit| format!("--unit={unit}")).collect();
-        match read(since_us, &units, "UNIT,_SYSTEMD_UNIT,MESSAGE") {
-            Ok(entries) => journal.tails = tails(&entries),
-            Err(error) => eprintln!("observer: no tails of the failed units: {error:#}"),
+            JournalObservation { gaps, ..JournalObservation::default() }
         }
     }
-    journal
+}
+
+/// The last lines of each of `units`, for a person to read.
+pub(crate) fn tails(since_us: u64, units: &BTreeSet<&str>) -> BTreeMap<String, Vec<String>> {
+    if units.is_empty() {
+        return BTreeMap::new();
+    }
+    let terms: Vec<_> = units.iter().map(|unit| format!("--unit={unit}")).collect();
+    match read(since_us, &terms, "UNIT,_SYSTEMD_UNIT,MESSAGE") {
+        Ok(entries) => last_lines(&entries),
+        Err(error) => {
+            eprintln!("observer: no tails of the failed units: {error:#}");
+            BTreeMap::new()
+        }
+    }
+}
+
+/// Returns when journald has written down all that it was told before.
+///
+/// Source: the varlink interface `io.systemd.Journal`, which `journalctl --sync` calls too; messages end with a zero.
+fn synchronize() -> anyhow::Result<()> {
+    let mut journald = UnixStream::connect(JOURNALD).context(JOURNALD)?;
+    journald.set_read_timeout(Some(PATIENCE))?;
+    journald.write_all(b"{\"method\":\"io.systemd.Journal.Synchronize\"}\0")?;
+    let mut answer = Vec::new();
+    BufReader::new(journald).read_until(0, &mut answer)?;
+    match serde_json::from_slice::<Map<String, Value>>(answer.strip_suffix(&[0]).unwrap_or(&answer))?.get("error") {
+        None => Ok(()),
+        Some(error) => bail!("journald answers {error}"),
+    }
 }
 
 /// journalctl's terms: fields of one term must all match, values of one field are alternatives, `+` is between terms.
@@ -109,7 +142,7 @@ fn sort(entries: &[Map<String, Value>]) -> JournalObservation {
 }
 
 /// The last lines of each unit, those of systemd about it among them.
-fn tails(entries: &[Map<String, Value>]) -> BTreeMap<String, Vec<String>> {
+fn last_lines(entries: &[Map<String, Value>]) -> BTreeMap<String, Vec<String>> {
     let mut tails = BTreeMap::<String, VecDeque<String>>::new();
     for entry in entries {
         let named = [text(entry, "UNIT"), text(entry, "_SYSTEMD_UNIT")];
@@ -202,7 +235,7 @@ mod tests {
             .map(|n| format!("{{\"_SYSTEMD_UNIT\":\"b.service\",\"MESSAGE\":\"line {n}\"}}\n"))
             .chain(["{\"_SYSTEMD_UNIT\":\"init.scope\",\"UNIT\":\"b.service\",\"MESSAGE\":\"Failed.\"}".to_owned()])
             .collect();
-        let tails = tails(&entries(&lines));
+        let tails = last_lines(&entries(&lines));
         let tail = &tails["b.service"];
         assert_eq!((tail.len(), tail[0].as_str(), tail[TAIL - 1].as_str()), (TAIL, "line 11", "Failed."));
     }

@@ -77,7 +77,8 @@ fn is_loopback(address: IpAddr) -> bool {
 /// Names of the processes that hold the sockets with these inodes open.
 fn owners(mut wanted: BTreeSet<u64>) -> HashMap<u64, String> {
     let mut owners = HashMap::new();
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in entries.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok()) {
         if wanted.is_empty() {
             break;
         }

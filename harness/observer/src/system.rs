@@ -3,10 +3,11 @@
 use std::{
     fs,
     path::Path,
+    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use coldproof_evidence::{guest::SystemObservation, request::ObserveRequest};
 
 use crate::{bus::Bus, checkout, journal, manager, secrets, sockets, unit_files, units};
@@ -21,16 +22,24 @@ pub(crate) fn observe(request: &ObserveRequest) -> anyhow::Result<SystemObservat
     let mut bus = Bus::connect()?;
     manager::settle(&mut bus, PATIENCE)?;
     let at_us = now_us();
-    let units = units::observe(&mut bus, &request.units).context("reading systemd's units")?;
-    let failed: Vec<_> =
-        units.iter().filter(|unit| unit.active_state == "failed").map(|unit| unit.name.clone()).collect();
+    // systemd and journalctl take about as long as each other.
+    let (units, journal) = thread::scope(|scope| {
+        let journal = scope.spawn(|| journal::observe(request.since_us));
+        let units = units::observe(&mut bus, &request.units).context("reading systemd's units");
+        (units, journal.join())
+    });
+    let units = units?;
+    let mut journal = journal.map_err(|_| anyhow!("reading the journal ended in a panic"))?;
+    let failed = units.iter().filter(|unit| unit.active_state == "failed").map(|unit| unit.name.as_str());
+    let failed = failed.chain(journal.failures.iter().map(|failure| failure.unit.as_str())).collect();
+    journal.tails = journal::tails(request.since_us, &failed);
     let checkout = checkout::observe(Path::new(&request.checkout));
     let running_system = resolved(RUNNING);
     Ok(SystemObservation {
         at_us,
         system_state: manager::system_state(&mut bus)?,
         units,
-        journal: journal::observe(request.since_us, &failed),
+        journal,
         profile_system: resolved(PROFILE),
         system_version: running_system.as_deref().and_then(version),
         running_system,

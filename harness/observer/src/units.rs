@@ -82,10 +82,12 @@ fn load_missing(bus: &mut Bus, listed: &mut Vec<ListedUnit>, asked: &[String]) -
     Ok(())
 }
 
-/// What a unit is asked for; a name that systemd does not accept has no object to ask.
+/// What a unit is asked for; a name that systemd does not accept has no object to ask, and the kernel's devices, half
+/// of all units, have neither conditions nor files.
 fn properties_of(unit: &ListedUnit) -> impl Iterator<Item = &'static [&'static str; 2]> {
     let (common, service): (&[_], &[_]) = match unit.path.as_str() {
         "" => (&[], &[]),
+        _ if unit.name.ends_with(".device") => (&[], &[]),
         _ if unit.name.ends_with(".service") => (UNIT_PROPERTIES, SERVICE_PROPERTIES),
         _ => (UNIT_PROPERTIES, &[]),
     };

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    ops::RangeInclusive,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
@@ -34,6 +35,9 @@ pub(crate) enum BusError {
     Failed(String, String),
 }
 
+/// The body of what a call returned.
+pub(crate) type Answer = Result<Vec<u8>, BusError>;
+
 /// A connection to systemd.
 pub(crate) struct Bus {
     stream: UnixStream,
@@ -48,37 +52,39 @@ impl Bus {
         let stream = UnixStream::connect(SOCKET).map_err(BusError::Connect)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(BusError::Connect)?;
         let user = hex::encode(rustix::process::geteuid().as_raw().to_string());
-        (&stream).write_all(format!("\0AUTH EXTERNAL {user}\r\n").as_bytes()).map_err(BusError::Lost)?;
+        // BEGIN is not kept back until the answer is there: should systemd read it together with our first call, it
+        // would not look at that call before the next one arrives.
+        let greeting = format!("\0AUTH EXTERNAL {user}\r\nBEGIN\r\n");
+        (&stream).write_all(greeting.as_bytes()).map_err(BusError::Lost)?;
         let mut answer = String::new();
-        // The server sends nothing beyond this line before it has seen BEGIN, so the reader holds nothing back.
+        // The server sends nothing of its own accord at once, so the reader holds nothing back.
         BufReader::new(&stream).read_line(&mut answer).map_err(BusError::Lost)?;
         if !answer.starts_with("OK ") {
             return Err(BusError::Refused(answer.trim().to_owned()));
         }
-        (&stream).write_all(b"BEGIN\r\n").map_err(BusError::Lost)?;
         Ok(Self { stream, received: Vec::new(), signals: VecDeque::new(), serial: 0 })
     }
 
     /// Makes one call and returns the body of its answer.
-    pub(crate) fn call(&mut self, call: &Call<'_>) -> Result<Vec<u8>, BusError> {
-        let serial = self.send(call)?;
+    pub(crate) fn call(&mut self, call: &Call<'_>) -> Answer {
+        let sent = self.send(std::slice::from_ref(call))?;
         loop {
-            if let Some((_, answer)) = self.receive_answer(|answered| answered == serial)? {
+            if let Some((_, answer)) = self.receive_answer(&sent)? {
                 return answer;
             }
         }
     }
 
     /// Makes all calls, many at once; the answers come in the order of the calls.
-    pub(crate) fn call_all(&mut self, calls: &[Call<'_>]) -> Result<Vec<Result<Vec<u8>, BusError>>, BusError> {
+    pub(crate) fn call_all(&mut self, calls: &[Call<'_>]) -> Result<Vec<Answer>, BusError> {
         let mut answers = Vec::with_capacity(calls.len());
         for window in calls.chunks(WINDOW) {
-            let serials = window.iter().map(|call| self.send(call)).collect::<Result<Vec<_>, _>>()?;
+            let sent = self.send(window)?;
             let mut answered = HashMap::new();
-            while answered.len() < serials.len() {
-                answered.extend(self.receive_answer(|serial| serials.contains(&serial))?);
+            while answered.len() < window.len() {
+                answered.extend(self.receive_answer(&sent)?);
             }
-            answers.extend(serials.iter().filter_map(|serial| answered.remove(serial)));
+            answers.extend(sent.filter_map(|serial| answered.remove(&serial)));
         }
         Ok(answers)
     }
@@ -119,18 +125,19 @@ impl Bus {
         }
     }
 
-    fn send(&mut self, call: &Call<'_>) -> Result<u32, BusError> {
-        self.serial += 1;
-        self.stream.write_all(&call.encode(self.serial)).map_err(BusError::Lost)?;
-        Ok(self.serial)
+    /// Sends the calls in one piece; returns their serials.
+    fn send(&mut self, calls: &[Call<'_>]) -> Result<RangeInclusive<u32>, BusError> {
+        let (first, mut bytes) = (self.serial + 1, Vec::new());
+        for call in calls {
+            self.serial += 1;
+            bytes.extend(call.encode(self.serial));
+        }
+        self.stream.write_all(&bytes).map_err(BusError::Lost)?;
+        Ok(first..=self.serial)
     }
 
-    /// Receives one message; returns the answer and its call's serial if it is one that is wanted.
-    #[expect(clippy::type_complexity, reason = "a serial and what became of its call")]
-    fn receive_answer(
-        &mut self,
-        wanted: impl Fn(u32) -> bool,
-    ) -> Result<Option<(u32, Result<Vec<u8>, BusError>)>, BusError> {
+    /// Receives one message; returns the answer and its call's serial if it is one of those that were sent.
+    fn receive_answer(&mut self, sent: &RangeInclusive<u32>) -> Result<Option<(u32, Answer)>, BusError> {
         let message = loop {
             match self.next_message()? {
                 Some(message) => break message,
@@ -138,8 +145,8 @@ impl Bus {
             }
         };
         match message {
-            Message::Return { serial, body } if wanted(serial) => Ok(Some((serial, Ok(body)))),
-            Message::Error { serial, name, body } if wanted(serial) => {
+            Message::Return { serial, body } if sent.contains(&serial) => Ok(Some((serial, Ok(body)))),
+            Message::Error { serial, name, body } if sent.contains(&serial) => {
                 let words = Reader::new(&body).string().unwrap_or_default();
                 Ok(Some((serial, Err(BusError::Failed(name, words)))))
             }
