@@ -1,11 +1,9 @@
 //! A world as somebody meets it who has only the directory: clone, decrypt, verify.
 
-mod common;
-
 use std::{fs, os::unix::fs::PermissionsExt};
 
+use crate::common::{Written, decrypt_with, openssl, sops};
 use coldproof_reference::world::{self, WorldOptions};
-use common::{Written, decrypt_with, openssl, sops};
 use rstest::rstest;
 
 #[test]

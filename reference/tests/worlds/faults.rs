@@ -1,11 +1,9 @@
 //! Each fault breaks what it says, and leaves the rest of the world whole.
 
-mod common;
-
 use std::{collections::BTreeSet, fs, path::Path};
 
+use crate::common::{Written, decrypt_with, openssl};
 use coldproof_reference::{Layer, faults};
-use common::{Written, decrypt_with, openssl};
 use rstest::rstest;
 
 /// What is judged of every host that declares the subjects.
