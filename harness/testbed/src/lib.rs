@@ -1,9 +1,11 @@
 //! From a host definition to a sealed bundle: source, machine, bootstrap, rebuild, observation.
 
 pub mod host;
+pub mod network;
 pub mod observer_binary;
 pub mod probe;
-pub mod network;
 pub mod ram_dir;
+pub mod run;
 pub mod sops;
 pub mod source;
+pub mod tools;

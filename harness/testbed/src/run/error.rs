@@ -1,0 +1,129 @@
+//! Why a run ended without a bundle, and whose business it is.
+
+use std::{io, path::PathBuf};
+
+use coldproof_evidence::bundle::BundleError;
+use coldproof_criteria::SelectError;
+use coldproof_machines::{
+    guest::{GuestFileError, TransportError},
+    image::ImageError,
+    lease::LeaseError,
+    provider::{BootError, DestroyError, ProvisionError},
+};
+
+use crate::{
+    host::{HostError, KeyError},
+    sops::SopsError,
+    source::{self, SourceError},
+    tools::MissingTool,
+};
+
+/// Whether the caller has to mend something, or the surroundings failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Wrong usage or host definition: exit code 2.
+    Definition,
+    /// Infrastructure trouble, never a verdict: exit code 3.
+    Infrastructure,
+}
+
+/// Why a run ended without a bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The host definition, or a file that it names.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A key or credential that the host definition names.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A program that is not installed.
+    #[error(transparent)]
+    Tool(#[from] MissingTool),
+    /// The selection of criteria.
+    #[error(transparent)]
+    Selection(#[from] SelectError),
+    /// The repositories.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The sops files, or sops itself.
+    #[error(transparent)]
+    Sops(#[from] SopsError),
+    /// The blank image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A lease on a machine.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// A machine could not be had.
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
+    /// A guest never took a command.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// The way to a guest was lost.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// A file could not be put into or taken out of a guest.
+    #[error(transparent)]
+    GuestFile(#[from] GuestFileError),
+    /// A machine could not be destroyed.
+    #[error(transparent)]
+    Destroy(#[from] DestroyError),
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// A command of the harness itself failed in a guest.
+    #[error("{step} failed in the guest (exit {status}):\n{words}\nsee the console log, or look into the machine with --keep")]
+    Guest {
+        /// What was being done.
+        step: String,
+        /// The exit code.
+        status: i32,
+        /// What the command said last.
+        words: String,
+    },
+    /// The observer's answer is not what was asked for.
+    #[error("the answer of `observer {subcommand}` cannot be read: {source}; this is a fault of coldproof itself, please report it")]
+    Observer {
+        /// Which of its subcommands.
+        subcommand: String,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// The bundle's directory cannot be used.
+    #[error("{} exists already; name another directory with --out, or remove it", .0.display())]
+    OutExists(PathBuf),
+    /// A secret was about to be sealed into the bundle.
+    #[error("{} holds the {secret}; nothing was sealed and the evidence is discarded; please report it", path.display())]
+    SecretInEvidence {
+        /// The file.
+        path: PathBuf,
+        /// Which secret, by name.
+        secret: String,
+    },
+    /// A file of the harness.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// The operating system's error.
+        source: io::Error,
+    },
+}
+
+impl RunError {
+    /// Whose business it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Host(_) | Self::Key(_) | Self::Selection(_) | Self::OutExists(_) => ErrorKind::Definition,
+            Self::Source(error) if error.kind() == source::ErrorKind::Definition => ErrorKind::Definition,
+            _ => ErrorKind::Infrastructure,
+        }
+    }
+
+    pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}

@@ -1,0 +1,199 @@
+//! What is done inside a guest: each function is one command, and its failure names the step.
+
+use coldproof_evidence::{
+    guest::{DeliveredSecret, Inventory, StorePathObservation, SystemObservation},
+    request::{ClosureRequest, InventoryRequest, ObserveRequest},
+};
+use coldproof_machines::{
+    deadline::Deadline,
+    guest::{Guest, GuestCommand},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use super::{RunError, guest_network::GuestNetwork};
+use crate::{observer_binary::OBSERVER, sops::recipients};
+
+/// The harness's own directory in the guest: on a RAM file system, private.
+pub(super) const DIR: &str = "/run/coldproof";
+/// The fresh recursive clone in the guest.
+pub(super) const CHECKOUT: &str = "/var/lib/coldproof/checkout";
+const OBSERVER_PATH: &str = "/run/coldproof/observer";
+const GIT_CONFIG: &str = "/run/coldproof/gitconfig";
+
+/// Where a NixOS guest, and the reference image, keep their programs.
+pub(super) const PATH: &str =
+    "/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A guest that takes commands, with the time until which it may.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) guest: Guest,
+    pub(super) deadline: Deadline,
+}
+
+impl Session {
+    /// Runs a command whose failure ends the run.
+    pub(super) async fn must(
+        &self,
+        step: &str,
+        command: &GuestCommand,
+    ) -> Result<Vec<u8>, RunError> {
+        let output = self.guest.run(command, self.deadline).await?;
+        if output.success() {
+            return Ok(output.stdout);
+        }
+        Err(RunError::Guest {
+            step: step.to_owned(),
+            status: output.status,
+            words: last_lines(&output.stderr_text(), &output.stdout_text()),
+        })
+    }
+
+    /// Runs a bash script with positional arguments; see [`Self::must`].
+    pub(super) async fn script(
+        &self,
+        step: &str,
+        script: &str,
+        args: &[&str],
+    ) -> Result<Vec<u8>, RunError> {
+        let argv = ["bash", "-euc", script, "bash"];
+        self.must(step, &GuestCommand::new(argv.iter().chain(args).copied())).await
+    }
+
+    /// Puts the observer where it can be run.
+    pub(super) async fn install_observer(&self) -> Result<(), RunError> {
+        self.script(
+            "making the harness's directory",
+            "install -d -m0700 \"$1\"",
+            &[DIR],
+        )
+        .await?;
+        let binary = Zeroizing::new(OBSERVER.to_vec());
+        Ok(self
+            .guest
+            .push(binary, OBSERVER_PATH, 0o700, self.deadline)
+            .await?)
+    }
+
+    /// One round trip of the observer.
+    async fn observer<T: DeserializeOwned>(
+        &self,
+        subcommand: &str,
+        request: &impl Serialize,
+    ) -> Result<T, RunError> {
+        let step = format!("observer {subcommand}");
+        let malformed = |source| RunError::Observer {
+            subcommand: subcommand.to_owned(),
+            source,
+        };
+        let request = Zeroizing::new(serde_json::to_vec(request).map_err(malformed)?);
+        let command = GuestCommand::new([OBSERVER_PATH, subcommand]).with_stdin(request);
+        serde_json::from_slice(&self.must(&step, &command).await?).map_err(malformed)
+    }
+
+    /// Looks at the blank machine.
+    pub(super) async fn inventory(&self, request: &InventoryRequest) -> Result<Inventory, RunError> {
+        self.observer("inventory", request).await
+    }
+
+    /// Brings back every fact but the closure's bytes.
+    pub(super) async fn observe(
+        &self,
+        request: &ObserveRequest,
+    ) -> Result<SystemObservation, RunError> {
+        self.observer("observe", request).await
+    }
+
+    /// Hashes every path of a closure again.
+    pub(super) async fn closure(&self, path: &str) -> Result<Vec<StorePathObservation>, RunError> {
+        let request = ClosureRequest {
+            path: path.to_owned(),
+        };
+        self.observer("closure", &request).await
+    }
+
+    /// Delivers the one secret: by standard input, into a file that only root can read.
+    pub(super) async fn deliver_key(
+        &self,
+        key: &Zeroizing<String>,
+        path: &str,
+    ) -> Result<(), RunError> {
+        let command = GuestCommand::new([
+            "bash",
+            "-euc",
+            "install -d -m0700 \"${1%/*}\" && exec install -m0400 /dev/stdin \"$1\"",
+            "bash",
+            path,
+        ])
+        .with_stdin(Zeroizing::new(key.as_bytes().to_vec()));
+        self.must("delivering the key", &command).await.map(drop)
+    }
+
+    /// Looks at the delivered secret again. Its bytes are compared in the guest, so that they need not travel back.
+    pub(super) async fn delivered_key(
+        &self,
+        key: &Zeroizing<String>,
+        path: &str,
+    ) -> Result<DeliveredSecret, RunError> {
+        let command = GuestCommand::new([
+            "bash",
+            "-uc",
+            "stat -c '%a %U' \"$1\"; cmp -s - \"$1\" && echo intact || echo altered",
+            "bash",
+            path,
+        ])
+        .with_stdin(Zeroizing::new(key.as_bytes().to_vec()));
+        let text = self.must("looking at the delivered key", &command).await?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let mut words = text.split_whitespace();
+        let mode = words.next().and_then(|m| u32::from_str_radix(m, 8).ok());
+        Ok(DeliveredSecret {
+            name: "age key".to_owned(),
+            channel: "stdin".to_owned(),
+            path: path.to_owned(),
+            mode: mode.unwrap_or_default(),
+            owner: words.next().unwrap_or_default().to_owned(),
+            recipient: recipients::of_identity(key).unwrap_or_else(|error| error.to_string()),
+            intact: words.next() == Some("intact"),
+        })
+    }
+
+    /// Clones the repositories recursively with the credential in a private file, which is deleted afterwards.
+    pub(super) async fn clone_host(
+        &self,
+        network: &GuestNetwork,
+        commit: &str,
+    ) -> Result<(), RunError> {
+        self.guest.push(network.guest_git_config(), GIT_CONFIG, 0o400, self.deadline).await?;
+        self.script(
+            "cloning the repositories",
+            "trap 'rm -f \"$1\"' EXIT
+             export GIT_CONFIG_GLOBAL=$1 GIT_CONFIG_NOSYSTEM=1 GIT_TERMINAL_PROMPT=0 GIT_ALLOW_PROTOCOL=http:https
+             mkdir -p \"${4%/*}\"
+             git clone --quiet --no-checkout \"$2\" \"$4\"
+             cd \"$4\"
+             git -c advice.detachedHead=false checkout --quiet \"$3\"
+             git submodule --quiet update --init --recursive",
+            &[GIT_CONFIG, &network.guest_url(), commit, CHECKOUT],
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Runs a seeded fault's script.
+    pub(super) async fn inject(&self, script: &str) -> Result<(), RunError> {
+        let command = GuestCommand::new(["bash", "-eu", "/dev/stdin"])
+            .with_stdin(Zeroizing::new(script.as_bytes().to_vec()));
+        self.must("injecting the seeded fault", &command)
+            .await
+            .map(drop)
+    }
+}
+
+/// The last lines that a failed command said, standard error first.
+fn last_lines(stderr: &str, stdout: &str) -> String {
+    let said = if stderr.trim().is_empty() { stdout } else { stderr };
+    let lines: Vec<&str> = said.trim().lines().collect();
+    lines[lines.len().saturating_sub(8)..].join("\n")
+}

@@ -1,0 +1,88 @@
+//! The engine: from a host definition to a sealed bundle.
+//!
+//! Three lines of work go on side by side and share nothing but the commit that they are about: the controller clones
+//! and decrypts, the *subject* machine lives through bootstrap, switch and observation, and the *witness* machine
+//! builds the same commit without any secret. What they recorded is judged only after every machine is gone, so that
+//! the teardown is among the facts.
+
+mod error;
+mod guest;
+mod guest_network;
+mod plan;
+mod progress;
+mod rebuild;
+mod seal;
+mod setting;
+mod subject;
+mod witness;
+
+pub use error::{ErrorKind, RunError};
+pub use plan::{Plan, Reach, Selection};
+pub use progress::{Phase, Progress, Silent};
+
+use coldproof_criteria::Need;
+use coldproof_evidence::{
+    Observed, Record,
+    bundle::SealedBundle,
+    guest::Reproduction,
+    source::{SopsObservation, SourceObservation},
+};
+
+use self::{progress::Stopwatch, setting::{Committed, Setting}, subject::Subject};
+use crate::{host::HostDefinition, sops, source};
+
+/// Runs the plan for the host and seals what was recorded.
+///
+/// The rebuild is started exactly once and never retried. Everything that the run makes is leased, so that it goes
+/// away with this process however it ends.
+///
+/// # Errors
+/// A host definition that cannot be followed, or surroundings that failed before there was anything to judge.
+pub async fn run(host: &HostDefinition, plan: &Plan, progress: &dyn Progress) -> Result<SealedBundle, RunError> {
+    let stopwatch = Stopwatch::start(progress);
+    let setting = Setting::prepare(host, plan, stopwatch).await?;
+    let (controller, subject, witness) =
+        tokio::try_join!(controller(&setting), subject::run(&setting), witness::run(&setting))?;
+    seal::seal(setting, Recorded { controller, subject, witness })
+}
+
+/// What the three lines of work brought back.
+struct Recorded {
+    controller: Controller,
+    subject: Subject,
+    witness: Observed<Reproduction>,
+}
+
+struct Controller {
+    source: SourceObservation,
+    sops: Observed<SopsObservation>,
+}
+
+/// The fresh clone on the controller, and the sops files in it.
+async fn controller(setting: &Setting<'_>) -> Result<Controller, RunError> {
+    let work = async {
+        let (source, clone) = source::observe(&setting.source, setting.network.git()).await?;
+        let sops = if setting.selection.needs(Need::Sops) {
+            Observed::of(sops::observe(&clone, &setting.sops_request()?).await?)
+        } else {
+            Observed::NotObserved
+        };
+        setting.announce(committed(&source, sops.facts()));
+        Ok(Controller { source, sops })
+    };
+    setting.stopwatch.time(Phase::Source, work).await
+}
+
+fn committed(source: &SourceObservation, sops: Option<&SopsObservation>) -> Committed {
+    let superproject = source.repositories.iter().find(|repository| repository.path == ".");
+    let leaf = sops.and_then(|sops| sops.certificate.as_ref()).and_then(|certificate| certificate.chain_der.first());
+    Committed {
+        commit: superproject.map(|repository| repository.head.clone()).unwrap_or_default(),
+        leaf: leaf.and_then(|der| hex::decode(der).ok()),
+    }
+}
+
+/// An empty record for this setting: what was asked, of whom, on what.
+fn record(setting: &Setting<'_>) -> Record {
+    Record { context: setting.context(), expectations: setting.expectations.clone(), ..Record::default() }
+}

@@ -1,0 +1,138 @@
+//! What a run is asked to do, and how far it therefore has to go.
+
+use std::path::PathBuf;
+
+use coldproof_criteria::{CRITERIA, Criterion, Need, SelectError, select};
+use coldproof_machines::image::Recipe;
+
+/// What to prove, on what, and where to put the evidence.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Criteria to judge, as globs; all of them when empty. Only what these need is observed.
+    pub only: Vec<String>,
+    /// Go no further than this, even if a criterion could be judged more thoroughly.
+    pub at_most: Reach,
+    /// Boot the machines instead of forking the `blank` stage.
+    pub cold: bool,
+    /// Leave the machine running afterwards.
+    pub keep: bool,
+    /// Directory of the bundle; must not exist yet.
+    pub out: PathBuf,
+    /// Recipe of the blank image.
+    pub image: Recipe,
+}
+
+/// How far the life of the subject machine goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// No machine at all: only what the repositories tell.
+    Source,
+    /// Up to the inventory of the blank machine.
+    Blank,
+    /// Up to the delivery of the one secret.
+    Bootstrapped,
+    /// Through the switch and everything after it.
+    Switched,
+}
+
+impl Plan {
+    /// Everything, on machines forked from the `blank` stage of `image`, recorded into `out`.
+    #[must_use]
+    pub const fn new(out: PathBuf, image: Recipe) -> Self {
+        Self { only: Vec::new(), at_most: Reach::Switched, cold: false, keep: false, out, image }
+    }
+
+    /// The criteria that the plan selects.
+    ///
+    /// # Errors
+    /// When a glob is malformed or selects nothing: a typing error must not shrink a proof unseen.
+    pub fn selection(&self) -> Result<Selection, SelectError> {
+        let criteria = if self.only.is_empty() { CRITERIA.iter().collect() } else { select(&self.only)? };
+        Ok(Selection { criteria, at_most: self.at_most })
+    }
+}
+
+/// The criteria that a plan selects, and what they need.
+#[derive(Clone)]
+pub struct Selection {
+    criteria: Vec<&'static Criterion>,
+    at_most: Reach,
+}
+
+impl Selection {
+    /// The selected criteria.
+    #[must_use]
+    pub fn criteria(&self) -> &[&'static Criterion] {
+        &self.criteria
+    }
+
+    /// Whether the criterion is selected.
+    #[must_use]
+    pub fn contains(&self, criterion: &Criterion) -> bool {
+        self.criteria.iter().any(|selected| selected.name == criterion.name)
+    }
+
+    /// Whether a selected criterion judges this observation, and the plan goes as far as making it.
+    #[must_use]
+    pub fn needs(&self, need: Need) -> bool {
+        reach_of(need) <= self.at_most && self.criteria.iter().any(|c| c.needs.contains(&need) || c.uses.contains(&need))
+    }
+
+    /// Whether a criterion of this family is selected.
+    #[must_use]
+    pub fn has_family(&self, family: &str) -> bool {
+        self.criteria.iter().any(|criterion| criterion.family() == family)
+    }
+
+    /// How far the subject machine has to go for the selected criteria.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        let needed = self.criteria.iter().flat_map(|criterion| criterion.needs.iter().chain(criterion.uses));
+        needed.map(|&need| reach_of(need)).max().unwrap_or(Reach::Source).min(self.at_most)
+    }
+}
+
+/// How far a machine has to go before this can be observed.
+const fn reach_of(need: Need) -> Reach {
+    match need {
+        Need::Source | Need::Sops => Reach::Source,
+        Need::Blank | Need::Teardown => Reach::Blank,
+        Need::Bootstrap => Reach::Bootstrapped,
+        Need::Switch
+        | Need::System
+        | Need::Tls
+        | Need::Http
+        | Need::Reproduction
+        | Need::SecondSwitch
+        | Need::SecondSystem
+        | Need::Egress => Reach::Switched,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(&["source.*"], Reach::Source)]
+    #[case(&["blank.inventory"], Reach::Blank)]
+    #[case(&["blank.*"], Reach::Bootstrapped)]
+    #[case(&["source.private", "tls.names"], Reach::Switched)]
+    #[case(&[], Reach::Switched)]
+    fn a_machine_goes_as_far_as_the_criteria_need(#[case] only: &[&str], #[case] reach: Reach) {
+        let mut plan = Plan::new("out".into(), Recipe::default());
+        plan.only = only.iter().map(ToString::to_string).collect();
+        assert_eq!(plan.selection().unwrap().reach(), reach);
+        plan.at_most = Reach::Source;
+        assert_eq!(plan.selection().unwrap().reach(), Reach::Source);
+    }
+
+    #[test]
+    fn a_glob_that_selects_nothing_is_refused() {
+        let mut plan = Plan::new("out".into(), Recipe::default());
+        plan.only = vec!["tsl.*".into()];
+        assert!(plan.selection().is_err());
+    }
+}

@@ -1,0 +1,131 @@
+//! The rebuild: started once, detached from every connection, followed until it ends.
+
+use std::time::Duration;
+
+use coldproof_evidence::rebuild::{Progress, RebuildObservation};
+use coldproof_machines::guest::GuestCommand;
+
+use super::{
+    Phase, RunError,
+    guest::{CHECKOUT, DIR, PATH, Session},
+    progress::Stopwatch,
+};
+
+/// A rebuild that runs in the guest as a transient unit of its own.
+pub(super) struct Rebuild<'a> {
+    session: &'a Session,
+    dir: String,
+}
+
+/// How the flake is named to Nix and to the rebuild command.
+pub(super) fn flake_reference(directory: &str, attribute: &str) -> String {
+    let subdirectory = match directory.trim_matches('/') {
+        "" | "." => String::new(),
+        dir => format!("&dir={dir}"),
+    };
+    format!("git+file://{CHECKOUT}?submodules=1{subdirectory}#{attribute}")
+}
+
+impl<'a> Rebuild<'a> {
+    /// Starts `command switch --flake …` under the recorder. It is never started twice under one `name`.
+    pub(super) async fn start(
+        session: &'a Session,
+        name: &str,
+        command: &str,
+        flake: &str,
+        environment: &[(String, String)],
+    ) -> Result<Self, RunError> {
+        let dir = format!("{DIR}/{name}");
+        let mut argv = vec![
+            "systemd-run".to_owned(),
+            "--quiet".to_owned(),
+            format!("--unit=coldproof-{name}"),
+            "--service-type=exec".to_owned(),
+            "--property=MemoryAccounting=yes".to_owned(),
+            format!("--setenv=PATH={PATH}"),
+            "--setenv=HOME=/root".to_owned(),
+        ];
+        argv.extend(environment.iter().map(|(k, v)| format!("--setenv={k}={v}")));
+        argv.extend(
+            [
+                &format!("{DIR}/observer"),
+                "record",
+                "--dir",
+                &dir,
+                "--",
+                command,
+                "switch",
+                "--flake",
+                flake,
+            ]
+            .map(str::to_owned),
+        );
+        session
+            .must("starting the rebuild", &GuestCommand::new(argv))
+            .await?;
+        Ok(Self { session, dir })
+    }
+
+    /// Follows it until it ends, telling what it does; returns what the recorder saw.
+    pub(super) async fn follow(
+        self,
+        stopwatch: &Stopwatch<'_>,
+        phase: Phase,
+    ) -> Result<RebuildObservation, RunError> {
+        loop {
+            let progress = self.wait(Duration::from_secs(1)).await?;
+            stopwatch.detail(phase, &describe(&progress));
+            if progress.ended {
+                break;
+            }
+        }
+        let path = format!("{}/result.json", self.dir);
+        let bytes = self.session.guest.pull(&path, self.session.deadline).await?;
+        serde_json::from_slice(&bytes).map_err(|source| RunError::Observer {
+            subcommand: "record".to_owned(),
+            source,
+        })
+    }
+
+    /// Returns when the rebuild has ended or `at_most` has passed, whichever is first.
+    async fn wait(&self, at_most: Duration) -> Result<Progress, RunError> {
+        let command = GuestCommand::new([
+            &format!("{DIR}/observer"),
+            "wait",
+            "--dir",
+            &self.dir,
+            "--at-most-ms",
+            &at_most.as_millis().to_string(),
+        ]);
+        let bytes = self.session.must("following the rebuild", &command).await?;
+        serde_json::from_slice(&bytes).map_err(|source| RunError::Observer {
+            subcommand: "wait".to_owned(),
+            source,
+        })
+    }
+}
+
+fn describe(progress: &Progress) -> String {
+    format!(
+        "{:>4} MiB  {}",
+        progress.memory_bytes >> 20,
+        progress.last_line.trim()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flake_is_named_with_its_submodules() {
+        assert_eq!(
+            flake_reference(".", "cc-ci"),
+            "git+file:///var/lib/coldproof/checkout?submodules=1#cc-ci"
+        );
+        assert_eq!(
+            flake_reference("hosts/a", "a"),
+            "git+file:///var/lib/coldproof/checkout?submodules=1&dir=hosts/a#a"
+        );
+    }
+}

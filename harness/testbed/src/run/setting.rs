@@ -1,0 +1,312 @@
+//! The setting of a run: what is needed before the first machine exists, leased so that it goes away with the run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use coldproof_evidence::{Expectations, record::RunContext};
+use coldproof_machines::{
+    deadline::Deadline,
+    image::{Image, ImageStore},
+    lease::Lease,
+    ledger::Ledger,
+    paths::Paths,
+    provider::{Machine, MachineSpec, Provider},
+    qemu::QemuProvider,
+    receipt::Destroyed,
+};
+use rand::RngCore as _;
+use tokio::sync::{OnceCell, watch};
+use zeroize::Zeroizing;
+
+use super::{
+    Phase, Plan, RunError, Selection, guest::Session, guest_network::GuestNetwork, progress::Stopwatch,
+};
+use crate::{
+    host::{Fault, FaultStage, HostDefinition, Repository},
+    network::Credential,
+    sops::{HeldKey, SopsRequest},
+    source::SourceSpec,
+    tools,
+};
+
+/// Everything that the three lines of work of a run share.
+pub(super) struct Setting<'a> {
+    pub(super) host: &'a HostDefinition,
+    pub(super) plan: &'a Plan,
+    pub(super) selection: Selection,
+    pub(super) stopwatch: Stopwatch<'a>,
+    pub(super) expectations: Expectations,
+    context: RunContext,
+    pub(super) source: SourceSpec,
+    pub(super) network: GuestNetwork,
+    /// The one secret.
+    pub(super) key: Zeroizing<String>,
+    /// The controller's own lease: private directories that must not outlive the run.
+    pub(super) lease: Lease,
+    /// The bundle in the making.
+    pub(super) partial: PathBuf,
+    hmac_key: Zeroizing<[u8; 32]>,
+    ledger: Ledger,
+    machines: OnceCell<Machines>,
+    deadline: Deadline,
+    committed: watch::Sender<Option<Committed>>,
+    destroyed: Mutex<Vec<Destroyed>>,
+}
+
+/// What the controller's clone tells the machines.
+#[derive(Clone)]
+pub(super) struct Committed {
+    /// The commit that this run is about.
+    pub(super) commit: String,
+    /// The leaf that git holds for TLS (DER), where one is declared and could be decrypted.
+    pub(super) leaf: Option<Vec<u8>>,
+}
+
+/// What is needed to make machines; had when the first one is asked for.
+struct Machines {
+    provider: Box<dyn Provider>,
+    image: Image,
+}
+
+impl<'a> Setting<'a> {
+    pub(super) async fn prepare(
+        host: &'a HostDefinition,
+        plan: &'a Plan,
+        stopwatch: Stopwatch<'a>,
+    ) -> Result<Self, RunError> {
+        let selection = plan.selection()?;
+        if plan.out.exists() {
+            return Err(RunError::OutExists(plan.out.clone()));
+        }
+        let expectations = host.expectations();
+        let key = host.bootstrap.key.read()?;
+        let paths = Paths::from_env();
+        let run = random_hex::<8>();
+        let ledger = Ledger::at(&paths.state);
+        let mut lease = Lease::acquire(&ledger, &run, "controller")?;
+        let work = paths.runtime.join(&run);
+        lease.add_directory(work.clone())?;
+        let partial = plan.out.with_extension("partial");
+        lease.add_directory(partial.clone())?;
+        fs::create_dir(partial.join("attachments")).map_err(RunError::io("making the bundle's directory"))?;
+
+        let source = source_spec(host)?;
+        let network = GuestNetwork::open(&source, &work).await?;
+        let mut hmac_key = Zeroizing::new([0; 32]);
+        rand::rng().fill_bytes(hmac_key.as_mut_slice());
+        Ok(Self {
+            context: context(host, plan, run),
+            deadline: Deadline::after(host.machine.deadline.into()),
+            committed: watch::Sender::new(None),
+            destroyed: Mutex::default(),
+            host,
+            plan,
+            selection,
+            stopwatch,
+            expectations,
+            source,
+            network,
+            key,
+            lease,
+            partial,
+            hmac_key,
+            ledger,
+            machines: OnceCell::new(),
+        })
+    }
+
+    /// Makes a machine of the host definition's size and waits until its guest takes commands.
+    pub(super) async fn machine(&self, name: &str) -> Result<(Box<dyn Machine>, Session), RunError> {
+        let machines = self.machines.get_or_try_init(|| Machines::prepare(self.plan, &self.stopwatch)).await?;
+        let spec = MachineSpec {
+            name: format!("{}-{name}", self.host.host.name),
+            memory: self.host.machine.memory.into(),
+            cpus: self.host.machine.cpus.into(),
+            disk: self.host.machine.disk.into(),
+            forwards: self.host.forwards().into_iter().collect(),
+            guest_services: self.network.guest_services(),
+            cold: self.plan.cold,
+            image: machines.image.boot_image(),
+        };
+        let lease = Lease::acquire(&self.ledger, &self.context.run, &spec.name)?;
+        let mut machine = machines.provider.create(&spec, lease).await?;
+        let guest = machine.guest(self.deadline).await?;
+        Ok((machine, Session { guest, deadline: self.deadline }))
+    }
+
+    /// Tells the machines what the controller cloned.
+    pub(super) fn announce(&self, committed: Committed) {
+        self.committed.send_replace(Some(committed));
+    }
+
+    /// What the controller cloned, as soon as it has.
+    pub(super) async fn committed(&self) -> Committed {
+        let mut receiver = self.committed.subscribe();
+        let announced = receiver.wait_for(Option::is_some).await.ok().and_then(|committed| committed.clone());
+        // The sender is part of `self`, so nobody can be left waiting for it in vain.
+        announced.unwrap_or_else(|| unreachable!("the sender of the commit outlives its receivers"))
+    }
+
+    pub(super) fn keep(&self) -> bool {
+        self.plan.keep
+    }
+
+    /// Leaves the machine running; returns its lease.
+    pub(super) async fn keep_machine(&self, machine: Box<dyn Machine>) -> Result<String, RunError> {
+        let lease = machine.keep().await?;
+        self.stopwatch.note(&format!(
+            "kept: `coldproof machines shell {lease}` enters it, `coldproof machines reap --kept` removes it"
+        ));
+        Ok(lease)
+    }
+
+    /// Where and on what the run happened.
+    pub(super) fn context(&self) -> RunContext {
+        let mut context = self.context.clone();
+        if let Some(machines) = self.machines.get() {
+            let capabilities = machines.provider.capabilities();
+            context.provider = capabilities.provider;
+            context.accelerator = capabilities.accelerator.name;
+            context.image = Some(machines.image.digest);
+            context.image_packages.clone_from(&machines.image.manifest);
+        }
+        context
+    }
+
+    /// Ends everything that the run holds on the controller, and says what became of it.
+    pub(super) fn release(self) -> (Stopwatch<'a>, Destroyed) {
+        drop(self.network);
+        (self.stopwatch, self.lease.release())
+    }
+
+    /// Remembers the receipt of a destroyed machine.
+    pub(super) fn destroyed(&self, receipt: Destroyed) {
+        self.destroyed.lock().unwrap_or_else(PoisonError::into_inner).push(receipt);
+    }
+
+    pub(super) fn receipts(&self) -> Vec<Destroyed> {
+        self.destroyed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn attachments(&self) -> PathBuf {
+        self.partial.join("attachments")
+    }
+
+    /// Runs the seeded fault's script in the guest if this is its stage.
+    pub(super) async fn inject(&self, stage: FaultStage, session: &Session) -> Result<(), RunError> {
+        match self.fault_at(stage) {
+            Some(fault) => session.inject(&read_script(fault)?).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Runs the seeded fault's script on the controller if it is about the teardown.
+    pub(super) async fn inject_at_teardown(&self, machine: &dyn Machine) -> Result<(), RunError> {
+        let Some(fault) = self.fault_at(FaultStage::Teardown) else {
+            return Ok(());
+        };
+        let console = machine.evidence().console_log;
+        let lease = console.parent().unwrap_or(Path::new("/nonexistent"));
+        let status = tokio::process::Command::new("bash")
+            .args(["-eu".as_ref(), fault.script.as_os_str()])
+            .env("LEASE", lease)
+            .status()
+            .await
+            .map_err(RunError::io("injecting the seeded fault"))?;
+        tracing::debug!(%status, "seeded fault injected at teardown");
+        Ok(())
+    }
+
+    fn fault_at(&self, stage: FaultStage) -> Option<&Fault> {
+        self.host.fault.as_ref().filter(|fault| fault.stage == stage)
+    }
+
+    pub(super) fn sops_request(&self) -> Result<SopsRequest<'_>, RunError> {
+        let held = self.host.held_keys()?.into_iter();
+        Ok(SopsRequest {
+            sops: tools::sops()?,
+            files: &self.host.sops_files,
+            held: held.map(|(name, identity)| HeldKey { name: name.to_string(), identity }).collect(),
+            hmac_key: &self.hmac_key,
+            tls: self.host.tls.as_ref(),
+        })
+    }
+
+    pub(super) fn hmac_key_hex(&self) -> String {
+        hex::encode(self.hmac_key.as_slice())
+    }
+
+    /// How long one look from outside may take.
+    pub(super) fn probe_deadline(&self) -> Duration {
+        self.deadline.remaining().min(Duration::from_secs(20))
+    }
+
+    /// Everything but the one secret that the guest was given from outside.
+    pub(super) fn preconditions(&self) -> Vec<String> {
+        let mut given = vec!["git credential, deleted after the clone".to_owned(), "observer binary".to_owned()];
+        if !self.expectations.allowed_egress.is_empty() {
+            given.push(format!("CONNECT proxy to {}", self.expectations.allowed_egress.join(", ")));
+        }
+        if let Some(fault) = &self.host.fault {
+            given.push(format!("seeded fault {}", fault.name));
+        }
+        given
+    }
+}
+
+impl Machines {
+    async fn prepare(plan: &Plan, stopwatch: &Stopwatch<'_>) -> Result<Self, RunError> {
+        let store = ImageStore::open(&Paths::from_env().cache);
+        let say = |line: &str| stopwatch.detail(Phase::Image, line);
+        // Building takes minutes; the other lines of work go on meanwhile.
+        let ensure = async { tokio::task::block_in_place(|| store.ensure(&plan.image, &say)) };
+        let image = stopwatch.time(Phase::Image, ensure).await?;
+        Ok(Self { provider: Box::new(QemuProvider::detect().await?), image })
+    }
+}
+
+fn source_spec(host: &HostDefinition) -> Result<SourceSpec, RunError> {
+    let url = match &host.source.repository {
+        Repository::Local { path, .. } => path.display().to_string(),
+        Repository::Http(url) => url.to_string(),
+    };
+    let header = host.source.credentials.as_ref().map(|credentials| credentials.read()).transpose()?;
+    Ok(SourceSpec {
+        url,
+        revision: host.source.revision.to_string(),
+        tree: host.source.tree.clone(),
+        private: host.source.private,
+        credential: header.and_then(|line| Credential::from_header_line(&line)),
+    })
+}
+
+fn context(host: &HostDefinition, plan: &Plan, run: String) -> RunContext {
+    RunContext {
+        run,
+        coldproof: env!("CARGO_PKG_VERSION").to_owned(),
+        provider: "none".to_owned(),
+        cold: plan.cold,
+        started_secs: now_secs(),
+        fault: host.fault.as_ref().map(|fault| fault.name.to_string()),
+        ..RunContext::default()
+    }
+}
+
+fn read_script(fault: &Fault) -> Result<String, RunError> {
+    fs::read_to_string(&fault.script).map_err(RunError::io(format!("reading {}", fault.script.display())))
+}
+
+fn now_secs() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn random_hex<const N: usize>() -> String {
+    let mut bytes = [0; N];
+    rand::rng().fill_bytes(&mut bytes);
+    hex::encode(bytes)
+}

@@ -1,0 +1,204 @@
+//! The machine under test: blank, then given one secret, switched once, observed, and destroyed.
+
+use std::net::SocketAddr;
+
+use coldproof_criteria::Need;
+use coldproof_evidence::{
+    Observed,
+    guest::{BootstrapObservation, Inventory, SystemObservation},
+    rebuild::RebuildObservation,
+    request::{InventoryRequest, ObserveRequest, SecretQuery},
+    served::{HttpObservation, TlsObservation},
+};
+use coldproof_machines::{
+    provider::{Machine, MachineEvidence},
+    receipt::Destroyed,
+};
+use rustls::pki_types::CertificateDer;
+
+use super::{
+    Phase, Reach, RunError,
+    guest::{CHECKOUT, Session},
+    rebuild::{Rebuild, flake_reference},
+    setting::Setting,
+};
+use crate::{
+    host::FaultStage,
+    probe::{http, probe_names, tls},
+};
+
+/// What the life of the subject machine brought back. Whatever it did not reach stays `NotObserved`.
+#[derive(Default)]
+pub(super) struct Subject {
+    pub(super) blank: Observed<Inventory>,
+    pub(super) bootstrap: Observed<BootstrapObservation>,
+    pub(super) switch: Observed<RebuildObservation>,
+    pub(super) system: Observed<SystemObservation>,
+    pub(super) tls: Observed<TlsObservation>,
+    pub(super) http: Observed<HttpObservation>,
+    pub(super) second_switch: Observed<RebuildObservation>,
+    pub(super) second_system: Observed<SystemObservation>,
+    /// How the machine was run; none if no machine was needed.
+    pub(super) evidence: Option<MachineEvidence>,
+    /// The receipt of its destruction; none if it was kept, or none was needed.
+    pub(super) receipt: Option<Destroyed>,
+    /// The lease under which it was kept.
+    pub(super) kept: Option<String>,
+}
+
+/// Runs the subject machine as far as the selected criteria need.
+pub(super) async fn run(setting: &Setting<'_>) -> Result<Subject, RunError> {
+    let mut subject = Subject::default();
+    if setting.selection.reach() == Reach::Source {
+        return Ok(subject);
+    }
+    let (mut machine, session) = setting.stopwatch.time(Phase::Boot, setting.machine("subject")).await?;
+    let life = live(setting, machine.as_mut(), &session, &mut subject).await;
+    subject.evidence = Some(machine.evidence());
+    if let Err(error) = life {
+        if setting.keep() {
+            setting.keep_machine(machine).await?;
+        }
+        return Err(error);
+    }
+    if setting.keep() {
+        subject.kept = Some(setting.keep_machine(machine).await?);
+    } else {
+        setting.inject_at_teardown(machine.as_ref()).await?;
+        let attachments = setting.attachments();
+        subject.receipt = Some(setting.stopwatch.time(Phase::Teardown, machine.destroy(Some(&attachments))).await?);
+    }
+    Ok(subject)
+}
+
+/// Everything that happens while the machine runs, in the only order in which it proves anything.
+async fn live(
+    setting: &Setting<'_>,
+    machine: &mut dyn Machine,
+    session: &Session,
+    subject: &mut Subject,
+) -> Result<(), RunError> {
+    let stopwatch = &setting.stopwatch;
+    setting.inject(FaultStage::Blank, session).await?;
+    subject.blank = stopwatch.time(Phase::Blank, blank(setting, session)).await?;
+    if setting.selection.reach() == Reach::Blank {
+        return Ok(());
+    }
+    subject.bootstrap = stopwatch.time(Phase::Bootstrap, bootstrap(setting, session)).await?;
+    if setting.selection.reach() == Reach::Bootstrapped {
+        return Ok(());
+    }
+    let committed = setting.committed().await;
+    let clone = session.clone_host(&setting.network, &committed.commit);
+    stopwatch.time(Phase::Clone, clone).await?;
+
+    subject.switch = switch(setting, session, Phase::Switch, "switch").await?;
+    setting.inject(FaultStage::Switched, session).await?;
+    observe(setting, machine, session, subject).await?;
+
+    // Last of all: a second switch heals what the first one left broken.
+    if setting.selection.needs(Need::SecondSwitch) {
+        let since = now_us(session).await?;
+        subject.second_switch = switch(setting, session, Phase::SecondSwitch, "second-switch").await?;
+        subject.second_system = Observed::of(session.observe(&observe_request(setting, since)).await?);
+    }
+    Ok(())
+}
+
+/// The blank machine, before anything of the host reached it; the observer alone was put into it.
+async fn blank(setting: &Setting<'_>, session: &Session) -> Result<Observed<Inventory>, RunError> {
+    session.install_observer().await?;
+    let secrets = setting.expectations.secrets.values();
+    let request = InventoryRequest {
+        bootstrap_path: setting.expectations.bootstrap.path.clone(),
+        secret_paths: secrets.flat_map(|secret| secret.links.iter().chain([&secret.path]).cloned()).collect(),
+    };
+    Ok(Observed::of(session.inventory(&request).await?))
+}
+
+/// Delivers the one secret and looks at it again.
+async fn bootstrap(setting: &Setting<'_>, session: &Session) -> Result<Observed<BootstrapObservation>, RunError> {
+    let path = &setting.expectations.bootstrap.path;
+    session.deliver_key(&setting.key, path).await?;
+    setting.inject(FaultStage::Bootstrapped, session).await?;
+    Ok(Observed::of(BootstrapObservation {
+        delivered: vec![session.delivered_key(&setting.key, path).await?],
+        preconditions: setting.preconditions(),
+    }))
+}
+
+async fn switch(
+    setting: &Setting<'_>,
+    session: &Session,
+    phase: Phase,
+    unit: &str,
+) -> Result<Observed<RebuildObservation>, RunError> {
+    let host = &setting.host.host;
+    let flake = flake_reference(host.flake.as_str(), host.attribute.as_str());
+    let rebuild = async {
+        let running = Rebuild::start(session, unit, host.rebuild.as_str(), &flake, &[]).await?;
+        running.follow(&setting.stopwatch, phase).await
+    };
+    Ok(Observed::of(setting.stopwatch.time(phase, rebuild).await?))
+}
+
+/// All facts after the switch: one round trip of the observer, the closure's bytes, and the view from outside.
+async fn observe(
+    setting: &Setting<'_>,
+    machine: &dyn Machine,
+    session: &Session,
+    subject: &mut Subject,
+) -> Result<(), RunError> {
+    let stopwatch = &setting.stopwatch;
+    let since = subject.switch.facts().map_or(0, |switch| switch.started_us);
+    let request = observe_request(setting, since);
+    let mut system = stopwatch.time(Phase::Observe, session.observe(&request)).await?;
+    if setting.selection.needs(Need::Tls) || setting.selection.needs(Need::Http) {
+        stopwatch.time(Phase::Probe, probe(setting, machine, subject)).await;
+    }
+    if setting.selection.has_family("identity") && let Some(running) = system.running_system.clone() {
+        system.closure = stopwatch.time(Phase::Rehash, session.closure(&running)).await?;
+    }
+    subject.system = Observed::of(system);
+    Ok(())
+}
+
+/// TLS and HTTP, from the controller to the machine's own leased address.
+async fn probe(setting: &Setting<'_>, machine: &dyn Machine, subject: &mut Subject) {
+    let deadline = setting.probe_deadline();
+    if let Some(declared) = &setting.host.tls {
+        let leaf = setting.committed().await.leaf.map(CertificateDer::from);
+        let names = probe_names(declared, leaf.as_ref());
+        subject.tls = match machine.endpoint(declared.port) {
+            Some(peer) => Observed::of(tls::probe(peer, &names, &declared.roots, deadline).await),
+            None => Observed::Unavailable { cause: format!("the machine forwards no port {}", declared.port) },
+        };
+    }
+    if !setting.expectations.urls.is_empty() {
+        // Every declared URL's port is forwarded; port 0 refuses, which is then what was observed.
+        let resolve = |port| machine.endpoint(port).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+        subject.http = Observed::of(http::probe(&setting.expectations.urls, resolve, deadline).await);
+    }
+}
+
+fn observe_request(setting: &Setting<'_>, since_us: u64) -> ObserveRequest {
+    let expectations = &setting.expectations;
+    let query = |secret: &coldproof_evidence::expectations::ExpectedSecret| SecretQuery {
+        path: secret.path.clone(),
+        links: secret.links.clone(),
+    };
+    ObserveRequest {
+        hmac_key: setting.hmac_key_hex(),
+        secrets: expectations.secrets.iter().map(|(name, secret)| (name.clone(), query(secret))).collect(),
+        units: expectations.units.values().map(|unit| unit.unit.clone()).collect(),
+        bootstrap_path: expectations.bootstrap.path.clone(),
+        checkout: CHECKOUT.to_owned(),
+        since_us,
+    }
+}
+
+/// The guest's own clock, in microseconds since the epoch.
+async fn now_us(session: &Session) -> Result<u64, RunError> {
+    let text = session.script("reading the guest's clock", "date +%s%6N", &[]).await?;
+    Ok(String::from_utf8_lossy(&text).trim().parse().unwrap_or_default())
+}

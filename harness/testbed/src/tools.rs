@@ -1,0 +1,46 @@
+//! The programs on the controller that a run needs, and where they are.
+
+use std::{env, os::unix::fs::PermissionsExt as _, path::PathBuf};
+
+use coldproof_machines::{
+    image::{self, Tool},
+    paths::Paths,
+};
+
+/// What a run itself starts, beyond what building the image needs.
+const OWN: &[Tool] = &[
+    Tool { command: "git", debian_package: "git" },
+    Tool { command: "qemu-img", debian_package: "qemu-utils" },
+    Tool { command: "qemu-system-x86_64", debian_package: "qemu-system-x86" },
+];
+
+/// Every program that Debian packages have and a run on QEMU needs.
+pub fn debian_tools() -> impl Iterator<Item = Tool> {
+    OWN.iter().chain(image::TOOLS).copied()
+}
+
+/// sops, from PATH or from coldproof's own tools.
+///
+/// # Errors
+/// When it is nowhere; the text says how to get it.
+pub fn sops() -> Result<PathBuf, MissingTool> {
+    find("sops").ok_or(MissingTool { command: "sops" })
+}
+
+/// Where a command is: PATH, the system directories that an ordinary user's PATH lacks, coldproof's own tools.
+#[must_use]
+pub fn find(command: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into(), Paths::from_env().cache.join("tools")])
+        .map(|directory| directory.join(command))
+        .find(|file| file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0))
+}
+
+/// A program that is needed is not installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{command}` is not installed; install it with `coldproof doctor --fix`")]
+pub struct MissingTool {
+    /// The command.
+    pub command: &'static str,
+}

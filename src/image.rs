@@ -1,0 +1,45 @@
+//! `coldproof image`: the blank image.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use coldproof_machines::{image::ImageStore, paths::Paths};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  coldproof image             build it if its recipe has no image yet, and print where it is
+  coldproof image --verify    hash every byte of it again
+  coldproof image --rebuild   build it anew, whatever is there")]
+pub(crate) struct Arguments {
+    /// Build anew even if there is an image
+    #[arg(long)]
+    rebuild: bool,
+    /// Hash every byte again
+    #[arg(long, conflicts_with = "rebuild")]
+    verify: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    #[expect(clippy::print_stdout, reason = "where the image is, is this command's output")]
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let store = ImageStore::open(&Paths::from_env().cache);
+        let recipe = coldproof_reference::image_recipe();
+        let say = |line: &str| eprintln!("{line}");
+        if self.rebuild {
+            store.remove(&recipe)?;
+        }
+        let image = store.ensure(&recipe, &say)?;
+        if self.verify {
+            image.verify_full()?;
+        }
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&image)?);
+        } else {
+            println!("{}  {}", image.digest, image.dir.display());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,60 @@
+//! `coldproof reference`: a fresh world to prove, with or without a seeded fault.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Result, anyhow};
+use coldproof_reference::{faults, world};
+
+use crate::{failure::Usage, toolbox};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  coldproof reference ./world                       then: coldproof prove --host ./world/coldproof.toml
+  coldproof reference ./world --fault secret-mode   a world in which secrets.modes must fail
+  coldproof reference --list-faults")]
+pub(crate) struct Arguments {
+    /// Directory to write; must not exist or be empty
+    #[arg(required_unless_present = "list_faults")]
+    dir: Option<PathBuf>,
+    /// Seed this fault
+    #[arg(long, value_name = "NAME")]
+    fault: Option<String>,
+    /// List the seeded faults and the criteria that must catch them
+    #[arg(long)]
+    list_faults: bool,
+    /// Print JSON
+    #[arg(long, requires = "list_faults")]
+    json: bool,
+}
+
+impl Arguments {
+    #[expect(clippy::print_stdout, reason = "the list is this command's output")]
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(faults())?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let Some(dir) = self.dir else {
+            for fault in faults() {
+                println!("{:<32} {:<7} {}", fault.name, fault.layer, fault.criterion.join(", "));
+                println!("{:<32} {}", "", fault.summary);
+            }
+            return Ok(ExitCode::SUCCESS);
+        };
+        let fault = self.fault.map(|name| named(&name)).transpose()?;
+        let options = world::WorldOptions { sops: &toolbox::sops()?, fault };
+        world::write(&dir, &options)?;
+        eprintln!(
+            "wrote {}; prove it with: coldproof prove --host {}",
+            dir.display(),
+            dir.join("coldproof.toml").display()
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn named(name: &str) -> Result<&'static coldproof_reference::Fault> {
+    faults().iter().find(|fault| fault.name == name).ok_or_else(|| {
+        anyhow!(Usage(format!("there is no fault `{name}`; `coldproof reference --list-faults` names them all")))
+    })
+}
