@@ -123,8 +123,8 @@ fn put_token(world: &World) -> Result<()> {
 /// Has nothing check a key of the sops file.
 fn waive(draft: &mut Draft, key: &str, reason: &str) -> Result<()> {
     let what = format!("sops-key:secrets/secrets.yaml#{key}");
-    let table = format!("[coverage]\nwaive = [{{ what = \"{what}\", reason = \"{reason}\" }}]\n\n[tls]\n");
-    draft.edit_definition("[tls]\n", &table)
+    let waiver = format!("waive = [\n    {{ what = \"{what}\", reason = \"{reason}\" }},\n");
+    draft.edit_definition("waive = [\n", &waiver)
 }
 
 /// Replaces the last recipient's wrapped data key by the first one's.
