@@ -1,9 +1,9 @@
-//! A private directory on a RAM file system, for the files that a program insists on reading a secret from.
+//! A private directory on a RAM file system, for a tree of files with secrets in it.
 
 use std::{
-    fs::{OpenOptions, Permissions},
-    io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    fs::Permissions,
+    io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const TMPFS: FsWord = 0x0102_1994;
 const RAMFS: FsWord = 0x8584_58f6;
 
-/// A 0700 directory on a tmpfs that is deleted with its last file when it is dropped.
+/// A 0700 directory on a tmpfs that is deleted with everything in it when it is dropped.
 #[derive(Debug)]
 pub struct RamDir(TempDir);
 
@@ -33,49 +33,15 @@ impl RamDir {
                  mount a tmpfs at /dev/shm",
             )
         })?;
-        Self::within(&parent)
-    }
-
-    /// Makes one in `parent`, for instance in the run's own directory, which whoever reaps the run knows of.
-    ///
-    /// # Errors
-    /// When `parent` is not on a RAM file system or cannot be written.
-    pub fn within(parent: &Path) -> io::Result<Self> {
-        if !is_ram(parent) {
-            let parent = parent.display();
-            return Err(io::Error::other(format!(
-                "{parent} is not on a RAM file system, so a secret would reach a disk; choose a directory on a tmpfs"
-            )));
-        }
         let mut builder = tempfile::Builder::new();
         builder.permissions(Permissions::from_mode(0o700));
         builder.prefix("coldproof-").tempdir_in(parent).map(Self)
-    }
-
-    /// Makes one in `parent` where that is on a RAM file system, else where [`Self::new`] does.
-    ///
-    /// # Errors
-    /// When there is no RAM file system.
-    pub fn near(parent: &Path) -> io::Result<Self> {
-        if is_ram(parent) { Self::within(parent) } else { Self::new() }
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.0.path()
-    }
-
-    /// Writes a new file with `mode` and returns its path.
-    ///
-    /// # Errors
-    /// When there is one of that name or the file system refuses.
-    pub fn write(&self, name: &str, mode: u32, bytes: &[u8]) -> io::Result<PathBuf> {
-        let path = self.path().join(name);
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(mode).open(&path)?;
-        file.write_all(bytes)?;
-        Ok(path)
     }
 }
 
@@ -90,18 +56,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_its_owner_may_read_and_nothing_outlives_it() {
+    fn it_is_private_and_in_memory_and_nothing_in_it_outlives_it() {
         let dir = RamDir::new().unwrap();
-        let file = dir.write("key", 0o400, b"secret").unwrap();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(dir.path()), mode(&file)), (0o700, 0o400));
-        assert!(dir.write("key", 0o400, b"another").is_err());
+        let file = dir.path().join("key");
+        fs::write(&file, "secret").unwrap();
+        assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(is_ram(&file) && !is_ram(Path::new("/proc")));
         drop(dir);
         assert!(!file.exists());
-    }
-
-    #[test]
-    fn a_directory_on_a_disk_is_refused() {
-        assert!(RamDir::within(Path::new("/proc")).is_err());
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Decrypted {
 pub(crate) struct Sops<'a> {
     /// The program.
     pub(crate) program: &'a Path,
-    /// A private file with one age identity.
+    /// A file with one age identity, in memory.
     pub(crate) key_file: &'a Path,
 }
 

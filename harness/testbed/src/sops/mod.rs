@@ -30,7 +30,7 @@ use self::{
 };
 use crate::{
     host::{RepositoryPath, SopsValue, Tls},
-    ram_dir::RamDir,
+    memory_file::MemoryFile,
     source::Clone,
 };
 
@@ -63,15 +63,12 @@ pub struct SopsRequest<'a> {
 /// # Errors
 /// When a declared file is not there, a held key is none, or sops cannot be run. What sops refuses is recorded.
 pub async fn observe(clone: &Clone, request: &SopsRequest<'_>) -> Result<SopsObservation, SopsError> {
-    // The clone is in the run's own directory, which whoever reaps the run knows of.
-    let near = clone.path().parent().unwrap_or(clone.path());
-    let ram = RamDir::near(near).map_err(SopsError::io("making a directory for the age keys"))?;
     let mut keys = Vec::new();
-    for (number, held) in request.held.iter().enumerate() {
+    for held in &request.held {
         let identity = recipients::identity_in(&held.identity)
             .map_err(|source| SopsError::Key { name: held.name.clone(), source })?;
-        let file = ram.write(&format!("key-{number}"), 0o600, identity.as_bytes());
-        keys.push((held.name.as_str(), file.map_err(SopsError::io("writing an age key"))?));
+        let file = MemoryFile::new(identity.as_bytes()).map_err(SopsError::io("keeping an age key in memory"))?;
+        keys.push((held.name.as_str(), file));
     }
 
     let mut files = Vec::new();
@@ -80,7 +77,7 @@ pub async fn observe(clone: &Clone, request: &SopsRequest<'_>) -> Result<SopsObs
         let path = find(clone.path(), name.as_str())?;
         let mut decrypted = Vec::new();
         for (key, key_file) in &keys {
-            let sops = Sops { program: &request.sops, key_file };
+            let sops = Sops { program: &request.sops, key_file: key_file.path() };
             decrypted.push((*key, sops.decrypt(&path).await?));
         }
         files.push(observed(name.as_str(), &path, &decrypted, request.hmac_key)?);

@@ -10,38 +10,30 @@ use tempfile::TempDir;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{
-    SourceSpec,
-    error::SourceError,
-    git::{self, Git},
-    git_config::GitConfig,
-};
+use super::{SourceSpec, error::SourceError, git::Git, git_config::GitConfig};
 use crate::{
+    memory_file::MemoryFile,
     network::{Credential, GitServer},
-    ram_dir::RamDir,
 };
 
-/// Access to the repositories of one run. Dropping it ends the server and deletes the files with the credential.
+/// Access to the repositories of one run. Dropping it ends the server.
 #[derive(Debug)]
 pub struct GitAccess {
     url: Url,
     server: Option<GitServer>,
     credential: Option<Credential>,
     work: PathBuf,
-    ram: RamDir,
-    with_credential: PathBuf,
-    without: PathBuf,
-    home: PathBuf,
+    with_credential: MemoryFile,
+    without: MemoryFile,
 }
 
 impl GitAccess {
     /// Finds the superproject and starts serving it if it is on this computer; the socket is put into `work`, and so
-    /// are clones. Files with a credential go to `work` if it is on a RAM file system, and to /dev/shm if not.
+    /// are clones.
     ///
     /// # Errors
     /// When the URL or path is wrong, or the server cannot be started.
     pub async fn open(spec: &SourceSpec, work: &Path) -> Result<Self, SourceError> {
-        let ram = RamDir::near(work).map_err(SourceError::io("making a directory for the git credential"))?;
         let (url, server) = match local_path(&spec.url)? {
             Some(path) => serve(&path, &spec.url, work).await.map(|(url, server)| (url, Some(server)))?,
             None => (http_url(&spec.url)?, None),
@@ -52,18 +44,16 @@ impl GitAccess {
         };
         let origin = url.origin().ascii_serialization();
         let config = GitConfig { credential: credential.as_ref().map(|c| (origin.as_str(), c)), proxy: None };
-        let write = |name, bytes: &[u8]| ram.write(name, 0o400, bytes).map_err(SourceError::io("writing a gitconfig"));
-        let home = ram.path().join("home");
-        fs::create_dir(&home).map_err(SourceError::io("making a home for git"))?;
+        let in_memory = |config: GitConfig<'_>| {
+            MemoryFile::new(&config.to_bytes()).map_err(SourceError::io("keeping the git credential in memory"))
+        };
         Ok(Self {
-            with_credential: write("gitconfig", &config.to_bytes())?,
-            without: write("gitconfig-anonymous", &GitConfig::default().to_bytes())?,
+            with_credential: in_memory(config)?,
+            without: in_memory(GitConfig::default())?,
             work: work.to_owned(),
-            home,
             url,
             server,
             credential,
-            ram,
         })
     }
 
@@ -88,10 +78,8 @@ impl GitAccess {
         }
     }
 
-    /// The global git configuration of the guest, for a 0400 file on a tmpfs there that [`environment`] names. It is a
-    /// secret. `server_origin` is as for [`Self::guest_url`]; `proxy` is the URL at which the guest has a proxy.
-    ///
-    /// [`environment`]: super::environment
+    /// The global git configuration of the guest, for a 0400 file on a tmpfs there that `GIT_CONFIG_GLOBAL` names. It
+    /// is a secret. `server_origin` is as for [`Self::guest_url`]; `proxy` is the URL at which the guest has a proxy.
     #[must_use]
     pub fn guest_config(&self, server_origin: &str, proxy: Option<&str>) -> Zeroizing<Vec<u8>> {
         let origin = match &self.server {
@@ -110,20 +98,14 @@ impl GitAccess {
         Some(Zeroizing::new(value.as_bytes().to_vec()))
     }
 
-    /// The directory of the files with the credential, for whoever keeps account of what a run leaves.
-    #[must_use]
-    pub fn private_directory(&self) -> &Path {
-        self.ram.path()
-    }
-
     /// git with the declared credential.
     pub(crate) fn git(&self) -> Git<'_> {
-        Git { home: &self.home, config: &self.with_credential }
+        Git { config: self.with_credential.path() }
     }
 
     /// git with no credential at all.
     pub(crate) fn anonymous_git(&self) -> Git<'_> {
-        Git { home: &self.home, config: &self.without }
+        Git { config: self.without.path() }
     }
 
     /// A new private directory for a clone.
@@ -145,12 +127,6 @@ impl GitAccess {
         let _ = parsed.set_password(None);
         parsed.to_string()
     }
-}
-
-/// The environment of git in the guest, where `config` is the path of the file with [`GitAccess::guest_config`].
-#[must_use]
-pub fn environment(config: &str) -> [(&'static str, &str); 5] {
-    git::environment(config)
 }
 
 async fn serve(path: &Path, declared: &str, work: &Path) -> Result<(Url, GitServer), SourceError> {

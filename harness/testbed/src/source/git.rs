@@ -1,6 +1,6 @@
 //! Running git without anything of the user's own configuration, so that it does here what it does in the guest.
 
-use std::{env, io, path::Path, process::Stdio, time::Duration};
+use std::{env, path::Path, process::Stdio, time::Duration};
 
 use tokio::{process::Command, time::timeout};
 
@@ -16,11 +16,9 @@ pub(crate) const SHORT: Duration = Duration::from_secs(60);
 /// Fetching may take long; git itself gives up on a connection that stalls.
 pub(crate) const LONG: Duration = Duration::from_secs(30 * 60);
 
-/// git, with a home and a global configuration file of our own.
+/// git, with a global configuration file of our own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Git<'a> {
-    /// An empty private directory.
-    pub(crate) home: &'a Path,
     /// The configuration file, which may hold a credential.
     pub(crate) config: &'a Path,
 }
@@ -32,18 +30,6 @@ pub(crate) struct GitFailure {
     pub(crate) command: String,
     /// What it printed on standard error, progress left out.
     pub(crate) words: String,
-}
-
-/// The environment that git needs besides HOME and PATH, here and in the guest; `config` is the path of the file that
-/// [`super::git_config`] writes.
-pub(crate) fn environment(config: &str) -> [(&'static str, &str); 5] {
-    [
-        ("GIT_ALLOW_PROTOCOL", "https:http"),
-        ("GIT_CONFIG_GLOBAL", config),
-        ("GIT_CONFIG_NOSYSTEM", "1"),
-        ("GIT_TERMINAL_PROMPT", "0"),
-        ("LC_ALL", "C"),
-    ]
 }
 
 impl Git<'_> {
@@ -58,7 +44,7 @@ impl Git<'_> {
         limit: Duration,
     ) -> Result<Result<String, GitFailure>, SourceError> {
         let failed = |words: String| GitFailure { command: args.join(" "), words };
-        let output = match timeout(limit, self.command(dir, args)?.output()).await {
+        let output = match timeout(limit, self.command(dir, args).output()).await {
             Ok(output) => output.map_err(SourceError::io("git could not be run; install git"))?,
             Err(_) => return Ok(Err(failed(format!("timed out after {} seconds", limit.as_secs())))),
         };
@@ -74,11 +60,7 @@ impl Git<'_> {
         result.map_err(|GitFailure { command, words }| SourceError::Git { command, words })
     }
 
-    fn command(&self, dir: &Path, args: &[&str]) -> Result<Command, SourceError> {
-        let config = self.config.to_str().ok_or_else(|| {
-            let error = io::Error::other("the path is not UTF-8");
-            SourceError::Io { what: self.config.display().to_string(), source: error }
-        })?;
+    fn command(&self, dir: &Path, args: &[&str]) -> Command {
         let inherited = PROXY_VARIABLES.iter().chain(TRUST_VARIABLES).chain(&["PATH"]);
         let mut command = Command::new("git");
         command
@@ -87,13 +69,18 @@ impl Git<'_> {
             .env_clear()
             .envs(inherited.filter_map(|name| env::var_os(name).map(|value| (name, value))))
             .env("NO_PROXY", no_proxy())
-            .env("HOME", self.home)
+            // Nothing of the user's: neither ~/.gitconfig nor ~/.netrc.
+            .env("HOME", "/nonexistent")
+            .env("GIT_CONFIG_GLOBAL", self.config)
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_ALLOW_PROTOCOL", "https:http")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("LC_ALL", "C")
             // Reading an operator's tree must not write to it.
             .env("GIT_OPTIONAL_LOCKS", "0")
-            .envs(environment(config))
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        Ok(command)
+        command
     }
 }
 

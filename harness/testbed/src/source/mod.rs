@@ -20,7 +20,7 @@ use std::path::Path;
 use coldproof_evidence::source::{CredentialSighting, SourceObservation};
 use tempfile::TempDir;
 
-pub use access::{GitAccess, environment};
+pub use access::GitAccess;
 pub use error::{ErrorKind, SourceError};
 pub use spec::SourceSpec;
 
