@@ -24,7 +24,7 @@ Feature: The command says how a proof ended
       Given host "cc-ci" is as it is committed
       When the operator asks for a proof of a criterion that does not exist
       Then the command ends as "wrong usage"
-      And it says "selects no criterion"
+      And it says "names no criterion"
 
   Rule: What could not be observed is neither a pass nor a fail
     @qemu

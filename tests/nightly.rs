@@ -15,9 +15,11 @@ fn main() -> ExitCode {
     coldproof_steps::dispatch();
     coldproof_steps::use_command(env!("CARGO_BIN_EXE_coldproof"));
     let mut trials = vec![trial("cold_proof", nightly::cold_proof)];
-    trials.extend(coldproof_reference::faults().iter().map(|fault| {
-        trial(&format!("fault::{}", fault.name), move || nightly::fault_against_every_criterion(fault))
-    }));
+    trials.extend(
+        coldproof_reference::faults().iter().map(|fault| {
+            trial(&format!("fault::{}", fault.name), move || nightly::fault_against_every_criterion(fault))
+        }),
+    );
     trials.extend((1..=KILLS).map(|n| {
         trial(&format!("kill::{n}"), || {
             let moment = PROOF.mul_f64(rand::rng().random());
@@ -34,7 +36,7 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     Trial::test(format!("{name}::@nightly::@qemu"), move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         runtime.block_on(test()).map_err(|e| Failed::from(format!("{e:#}")))
     })
 }

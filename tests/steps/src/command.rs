@@ -76,11 +76,13 @@ impl Home {
         Ok(Self(home))
     }
 
-    fn command(&self, definition: &Path, only: &str) -> Result<Command> {
+    fn command(&self, definition: &Path, arguments: &[&str]) -> Result<Command> {
         let program = COMMAND.get().context("no command to run; call coldproof_steps::use_command in main")?;
         let mut command = Command::new(program);
         command
-            .args(["prove", "--cold", "--json", "--only", only, "--out"])
+            .args(["prove", "--cold", "--json"])
+            .args(arguments)
+            .arg("--out")
             .arg(self.0.path().join("bundle"))
             .arg("--host")
             .arg(definition)
@@ -125,10 +127,10 @@ async fn definition(host: Host) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Asks the command for a proof of the criteria that `only` names, and waits for its end.
-pub(crate) async fn prove(host: Host, only: &str) -> Result<Ended> {
+/// Asks the command for a proof, and waits for its end.
+pub(crate) async fn prove(host: Host, arguments: &[&str]) -> Result<Ended> {
     let home = Home::new()?;
-    let output = home.command(&definition(host).await?, only)?.output().await.context("running coldproof")?;
+    let output = home.command(&definition(host).await?, arguments)?.output().await.context("running coldproof")?;
     let said = [output.stdout, output.stderr].concat();
     Ok(Ended { code: output.status.code(), said: String::from_utf8_lossy(&said).into_owned(), home })
 }
@@ -136,7 +138,7 @@ pub(crate) async fn prove(host: Host, only: &str) -> Result<Ended> {
 /// Starts a proof and waits until it is in the middle of its switch.
 pub(crate) async fn prove_until_switching(host: Host) -> Result<Underway> {
     let home = Home::new()?;
-    let mut child = home.command(&definition(host).await?, "convergence.one-switch")?.spawn()?;
+    let mut child = home.command(&definition(host).await?, &["--only", "convergence.one-switch"])?.spawn()?;
     let stderr = child.stderr.take().context("piped")?;
     let mut lines = BufReader::new(stderr).lines();
     let mut said = String::new();
@@ -154,7 +156,7 @@ pub(crate) async fn prove_until_switching(host: Host) -> Result<Underway> {
 /// Starts a proof and lets it run for this long, whatever it is at then.
 pub(crate) async fn prove_for(host: Host, moment: Duration) -> Result<Underway> {
     let home = Home::new()?;
-    let child = home.command(&definition(host).await?, "*")?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let child = home.command(&definition(host).await?, &[])?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     tokio::time::sleep(moment).await;
     Ok(Underway { child, home })
 }

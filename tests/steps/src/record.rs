@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use coldproof_criteria::{CRITERIA, Need};
+use coldproof_criteria::{CRITERIA, Criterion, Need};
 use coldproof_evidence::bundle::SealedBundle;
 use coldproof_reference::{Fault, world};
 use coldproof_testbed::{
@@ -30,7 +30,7 @@ pub(crate) enum Reach {
 pub(crate) async fn of(host: Host, reach: Reach) -> Result<SealedBundle> {
     let name = format!("{}.{reach:?}", name_of(host)?).to_lowercase();
     let world = world(host).await?;
-    let make = async |out: &Path| prove(&world, out, criteria(host, reach)).await.map_err(|e| format!("{e:#}"));
+    let make = async |out: &Path| prove(&world, &plan(host, reach, out)).await.map_err(|e| format!("{e:#}"));
     let bundle = shared::once(shared::directory()?, &name, make).await?;
     Ok(SealedBundle::open(&bundle)?)
 }
@@ -55,31 +55,32 @@ fn name_of(host: Host) -> Result<&'static str> {
     }
 }
 
-async fn prove(world: &Path, out: &Path, only: Vec<String>) -> Result<()> {
+async fn prove(world: &Path, plan: &Plan) -> Result<()> {
     let definition = world.join("coldproof.toml");
     let host = HostDefinition::load(&definition).with_context(|| format!("loading {}", definition.display()))?;
-    let mut plan = Plan::new(out.to_owned(), coldproof_reference::image_recipe());
-    plan.only = only;
-    run::run(&host, &plan, &Log).await?;
+    run::run(&host, plan, &Log).await?;
     Ok(())
 }
 
-/// The criteria to judge: all those that cost no observation beyond what the state is about.
-fn criteria(host: Host, reach: Reach) -> Vec<String> {
-    let needed = match (host, reach) {
-        (_, Reach::Repositories) => vec![Need::Source, Need::Sops],
-        (Host::Faulty(fault), Reach::Machine) => needs_of(fault),
-        // No selection selects everything.
-        _ => return Vec::new(),
-    };
-    let cheap = CRITERIA.iter().filter(|c| c.needs.iter().all(|need| needed.contains(need)));
-    cheap.map(|c| c.name.to_owned()).collect()
+/// What to prove: for a faulty host all that can be judged at the cost of observing its fault, else everything.
+fn plan(host: Host, reach: Reach, out: &Path) -> Plan {
+    let mut plan = Plan::new(out.to_owned(), coldproof_reference::image_recipe());
+    match (host, reach) {
+        (_, Reach::Repositories) => plan.at_most = run::Reach::Source,
+        (Host::Faulty(fault), Reach::Machine) => plan.only = at_the_cost_of(fault),
+        _ => {}
+    }
+    plan
 }
 
-fn needs_of(fault: &Fault) -> Vec<Need> {
-    let listed = CRITERIA.iter().filter(|c| fault.criterion.contains(&c.name));
+/// Criteria that judge nothing but what those which catch the fault judge as well.
+fn at_the_cost_of(fault: &Fault) -> Vec<String> {
+    let judged = |criterion: &'static Criterion| criterion.needs.iter().chain(criterion.uses);
+    let catching = CRITERIA.iter().filter(|c| fault.criterion.contains(&c.name));
     // The repositories are looked at in any case.
-    listed.flat_map(|c| c.needs).chain(&[Need::Source, Need::Sops]).copied().collect()
+    let observed: Vec<Need> = catching.flat_map(judged).copied().chain([Need::Source, Need::Sops]).collect();
+    let judging = CRITERIA.iter().filter(|c| judged(c).all(|need| observed.contains(need)));
+    judging.map(|criterion| criterion.name.to_owned()).collect()
 }
 
 /// Tells the test's output where a run is, so that one which hangs says where.

@@ -98,9 +98,9 @@ impl Testbed {
         reports(findings, glossary::criterion(noun)?, &naming.parse()?)
     }
 
-    /// Asks the command for a proof of the criteria that `only` names.
-    pub(crate) async fn ask(&mut self, only: &str) -> Result<()> {
-        self.ended = Some(command::prove(self.host, only).await?);
+    /// Asks the command for a proof, with these arguments.
+    pub(crate) async fn ask(&mut self, arguments: &[&str]) -> Result<()> {
+        self.ended = Some(command::prove(self.host, arguments).await?);
         Ok(())
     }
 

@@ -16,17 +16,17 @@ async fn killed(world: &mut Proof) -> StepResult {
 
 #[when(expr = "the operator asks for a proof of its source")]
 async fn ask_source(world: &mut Proof) -> StepResult {
-    Ok(world.testbed.ask("source.*").await?)
+    Ok(world.testbed.ask(&["--no-machine", "--only", "source.*"]).await?)
 }
 
 #[when(expr = "the operator asks for a proof of its blank machine")]
 async fn ask_blank(world: &mut Proof) -> StepResult {
-    Ok(world.testbed.ask("blank.inventory").await?)
+    Ok(world.testbed.ask(&["--only", "blank.inventory"]).await?)
 }
 
 #[when(expr = "the operator asks for a proof of a criterion that does not exist")]
 async fn ask_nonsense(world: &mut Proof) -> StepResult {
-    Ok(world.testbed.ask("nonsense.*").await?)
+    Ok(world.testbed.ask(&["--no-machine", "--only", "nonsense.*"]).await?)
 }
 
 #[then(expr = "the command ends as {string}")]
