@@ -3,7 +3,7 @@
 use coldproof_evidence::{
     Expectations, Mismatch, Record,
     expectations::Waiver,
-    guest::{EvaluatedConfiguration, SystemObservation},
+    guest::{EvaluatedConfiguration, Listener, SystemObservation},
     source::SopsFileObservation,
 };
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -131,7 +131,7 @@ fn configuration(
 }
 
 fn listeners(system: &SystemObservation, expected: &Expectations, waived: &GlobSet, judgement: &mut Judgement) {
-    for listener in &system.listeners {
+    for listener in system.listeners.iter().filter(|listener| !is_dhcp_client(listener)) {
         let what = format!("listener:{}", listener.port);
         let covered = waived.is_match(&what) || (listener.protocol == "tcp" && probed(expected, listener.port));
         judgement.subject((!covered).then(|| {
@@ -139,6 +139,11 @@ fn listeners(system: &SystemObservation, expected: &Expectations, waived: &GlobS
             undeclared(&what, "a port that [tls] or a [services] URL probes", &got, "[services.NAME] with `url`")
         }));
     }
+}
+
+/// A machine that gets its address by DHCP listens for the answer: RFC 2131 §4.1 and RFC 8415 §7.2.
+fn is_dhcp_client(listener: &Listener) -> bool {
+    listener.protocol.starts_with("udp") && matches!(listener.port, 68 | 546)
 }
 
 fn probed(expected: &Expectations, port: u16) -> bool {
