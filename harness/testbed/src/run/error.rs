@@ -2,8 +2,8 @@
 
 use std::{io, path::PathBuf};
 
-use coldproof_evidence::bundle::BundleError;
 use coldproof_criteria::SelectError;
+use coldproof_evidence::bundle::BundleError;
 use coldproof_machines::{
     guest::{GuestFileError, TransportError},
     image::ImageError,
@@ -14,18 +14,9 @@ use coldproof_machines::{
 use crate::{
     host::{HostError, KeyError},
     sops::SopsError,
-    source::{self, SourceError},
+    source::{ErrorKind, SourceError},
     tools::MissingTool,
 };
-
-/// Whether the caller has to mend something, or the surroundings failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// Wrong usage or host definition: exit code 2.
-    Definition,
-    /// Infrastructure trouble, never a verdict: exit code 3.
-    Infrastructure,
-}
 
 /// Why a run ended without a bundle.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +64,9 @@ pub enum RunError {
     #[error(transparent)]
     Bundle(#[from] BundleError),
     /// A command of the harness itself failed in a guest.
-    #[error("{step} failed in the guest (exit {status}):\n{words}\nsee the console log, or look into the machine with --keep")]
+    #[error(
+        "{step} failed in the guest (exit {status}):\n{words}\nsee the console log, or look into the machine with --keep"
+    )]
     Guest {
         /// What was being done.
         step: String,
@@ -83,7 +76,9 @@ pub enum RunError {
         words: String,
     },
     /// The observer's answer is not what was asked for.
-    #[error("the answer of `observer {subcommand}` cannot be read: {source}; this is a fault of coldproof itself, please report it")]
+    #[error(
+        "the answer of `observer {subcommand}` cannot be read: {source}; this is a fault of coldproof itself, please report it"
+    )]
     Observer {
         /// Which of its subcommands.
         subcommand: String,
@@ -117,7 +112,8 @@ impl RunError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Host(_) | Self::Key(_) | Self::Selection(_) | Self::OutExists(_) => ErrorKind::Definition,
-            Self::Source(error) if error.kind() == source::ErrorKind::Definition => ErrorKind::Definition,
+            Self::Source(error) => error.kind(),
+            Self::Sops(error) => error.kind(),
             _ => ErrorKind::Infrastructure,
         }
     }

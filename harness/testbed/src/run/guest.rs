@@ -22,8 +22,7 @@ const OBSERVER_PATH: &str = "/run/coldproof/observer";
 const GIT_CONFIG: &str = "/run/coldproof/gitconfig";
 
 /// Where a NixOS guest, and the reference image, keep their programs.
-pub(super) const PATH: &str =
-    "/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A guest that takes commands, with the time until which it may.
 #[derive(Clone)]
@@ -34,11 +33,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Runs a command whose failure ends the run.
-    pub(super) async fn must(
-        &self,
-        step: &str,
-        command: &GuestCommand,
-    ) -> Result<Vec<u8>, RunError> {
+    pub(super) async fn must(&self, step: &str, command: &GuestCommand) -> Result<Vec<u8>, RunError> {
         let output = self.guest.run(command, self.deadline).await?;
         if output.success() {
             return Ok(output.stdout);
@@ -51,42 +46,22 @@ impl Session {
     }
 
     /// Runs a bash script with positional arguments; see [`Self::must`].
-    pub(super) async fn script(
-        &self,
-        step: &str,
-        script: &str,
-        args: &[&str],
-    ) -> Result<Vec<u8>, RunError> {
+    pub(super) async fn script(&self, step: &str, script: &str, args: &[&str]) -> Result<Vec<u8>, RunError> {
         let argv = ["bash", "-euc", script, "bash"];
         self.must(step, &GuestCommand::new(argv.iter().chain(args).copied())).await
     }
 
     /// Puts the observer where it can be run.
     pub(super) async fn install_observer(&self) -> Result<(), RunError> {
-        self.script(
-            "making the harness's directory",
-            "install -d -m0700 \"$1\"",
-            &[DIR],
-        )
-        .await?;
+        self.script("making the harness's directory", "install -d -m0700 \"$1\"", &[DIR]).await?;
         let binary = Zeroizing::new(OBSERVER.to_vec());
-        Ok(self
-            .guest
-            .push(binary, OBSERVER_PATH, 0o700, self.deadline)
-            .await?)
+        Ok(self.guest.push(binary, OBSERVER_PATH, 0o700, self.deadline).await?)
     }
 
     /// One round trip of the observer.
-    async fn observer<T: DeserializeOwned>(
-        &self,
-        subcommand: &str,
-        request: &impl Serialize,
-    ) -> Result<T, RunError> {
+    async fn observer<T: DeserializeOwned>(&self, subcommand: &str, request: &impl Serialize) -> Result<T, RunError> {
         let step = format!("observer {subcommand}");
-        let malformed = |source| RunError::Observer {
-            subcommand: subcommand.to_owned(),
-            source,
-        };
+        let malformed = |source| RunError::Observer { subcommand: subcommand.to_owned(), source };
         let request = Zeroizing::new(serde_json::to_vec(request).map_err(malformed)?);
         let command = GuestCommand::new([OBSERVER_PATH, subcommand]).with_stdin(request);
         serde_json::from_slice(&self.must(&step, &command).await?).map_err(malformed)
@@ -98,27 +73,18 @@ impl Session {
     }
 
     /// Brings back every fact but the closure's bytes.
-    pub(super) async fn observe(
-        &self,
-        request: &ObserveRequest,
-    ) -> Result<SystemObservation, RunError> {
+    pub(super) async fn observe(&self, request: &ObserveRequest) -> Result<SystemObservation, RunError> {
         self.observer("observe", request).await
     }
 
     /// Hashes every path of a closure again.
     pub(super) async fn closure(&self, path: &str) -> Result<Vec<StorePathObservation>, RunError> {
-        let request = ClosureRequest {
-            path: path.to_owned(),
-        };
+        let request = ClosureRequest { path: path.to_owned() };
         self.observer("closure", &request).await
     }
 
     /// Delivers the one secret: by standard input, into a file that only root can read.
-    pub(super) async fn deliver_key(
-        &self,
-        key: &Zeroizing<String>,
-        path: &str,
-    ) -> Result<(), RunError> {
+    pub(super) async fn deliver_key(&self, key: &Zeroizing<String>, path: &str) -> Result<(), RunError> {
         let command = GuestCommand::new([
             "bash",
             "-euc",
@@ -131,11 +97,7 @@ impl Session {
     }
 
     /// Looks at the delivered secret again. Its bytes are compared in the guest, so that they need not travel back.
-    pub(super) async fn delivered_key(
-        &self,
-        key: &Zeroizing<String>,
-        path: &str,
-    ) -> Result<DeliveredSecret, RunError> {
+    pub(super) async fn delivered_key(&self, key: &Zeroizing<String>, path: &str) -> Result<DeliveredSecret, RunError> {
         let command = GuestCommand::new([
             "bash",
             "-uc",
@@ -160,11 +122,7 @@ impl Session {
     }
 
     /// Clones the repositories recursively with the credential in a private file, which is deleted afterwards.
-    pub(super) async fn clone_host(
-        &self,
-        network: &GuestNetwork,
-        commit: &str,
-    ) -> Result<(), RunError> {
+    pub(super) async fn clone_host(&self, network: &GuestNetwork, commit: &str) -> Result<(), RunError> {
         self.guest.push(network.guest_git_config(), GIT_CONFIG, 0o400, self.deadline).await?;
         self.script(
             "cloning the repositories",
@@ -183,11 +141,9 @@ impl Session {
 
     /// Runs a seeded fault's script.
     pub(super) async fn inject(&self, script: &str) -> Result<(), RunError> {
-        let command = GuestCommand::new(["bash", "-eu", "/dev/stdin"])
-            .with_stdin(Zeroizing::new(script.as_bytes().to_vec()));
-        self.must("injecting the seeded fault", &command)
-            .await
-            .map(drop)
+        let command =
+            GuestCommand::new(["bash", "-eu", "/dev/stdin"]).with_stdin(Zeroizing::new(script.as_bytes().to_vec()));
+        self.must("injecting the seeded fault", &command).await.map(drop)
     }
 }
 

@@ -16,7 +16,7 @@ mod setting;
 mod subject;
 mod witness;
 
-pub use error::{ErrorKind, RunError};
+pub use error::RunError;
 pub use plan::{Plan, Reach, Selection};
 pub use progress::{Phase, Progress, Silent};
 
@@ -28,7 +28,12 @@ use coldproof_evidence::{
     source::{SopsObservation, SourceObservation},
 };
 
-use self::{progress::Stopwatch, setting::{Committed, Setting}, subject::Subject};
+use self::{
+    progress::Stopwatch,
+    setting::{Committed, Setting},
+    subject::Subject,
+};
+pub use crate::source::ErrorKind;
 use crate::{host::HostDefinition, sops, source};
 
 /// Runs the plan for the host and seals what was recorded.

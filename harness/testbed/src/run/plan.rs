@@ -47,8 +47,7 @@ impl Plan {
     /// # Errors
     /// When a glob is malformed or selects nothing: a typing error must not shrink a proof unseen.
     pub fn selection(&self) -> Result<Selection, SelectError> {
-        let criteria = if self.only.is_empty() { CRITERIA.iter().collect() } else { select(&self.only)? };
-        Ok(Selection { criteria, at_most: self.at_most })
+        Selection::of(&self.only, self.at_most)
     }
 }
 
@@ -60,6 +59,11 @@ pub struct Selection {
 }
 
 impl Selection {
+    fn of(only: &[impl AsRef<str>], at_most: Reach) -> Result<Self, SelectError> {
+        let criteria = if only.is_empty() { CRITERIA.iter().collect() } else { select(only)? };
+        Ok(Self { criteria, at_most })
+    }
+
     /// The selected criteria.
     #[must_use]
     pub fn criteria(&self) -> &[&'static Criterion] {
@@ -75,7 +79,8 @@ impl Selection {
     /// Whether a selected criterion judges this observation, and the plan goes as far as making it.
     #[must_use]
     pub fn needs(&self, need: Need) -> bool {
-        reach_of(need) <= self.at_most && self.criteria.iter().any(|c| c.needs.contains(&need) || c.uses.contains(&need))
+        reach_of(need) <= self.at_most
+            && self.criteria.iter().any(|c| c.needs.contains(&need) || c.uses.contains(&need))
     }
 
     /// Whether a criterion of this family is selected.
@@ -122,17 +127,12 @@ mod tests {
     #[case(&["source.private", "tls.names"], Reach::Switched)]
     #[case(&[], Reach::Switched)]
     fn a_machine_goes_as_far_as_the_criteria_need(#[case] only: &[&str], #[case] reach: Reach) {
-        let mut plan = Plan::new("out".into(), Recipe::default());
-        plan.only = only.iter().map(ToString::to_string).collect();
-        assert_eq!(plan.selection().unwrap().reach(), reach);
-        plan.at_most = Reach::Source;
-        assert_eq!(plan.selection().unwrap().reach(), Reach::Source);
+        assert_eq!(Selection::of(only, Reach::Switched).unwrap().reach(), reach);
+        assert_eq!(Selection::of(only, Reach::Source).unwrap().reach(), Reach::Source);
     }
 
     #[test]
     fn a_glob_that_selects_nothing_is_refused() {
-        let mut plan = Plan::new("out".into(), Recipe::default());
-        plan.only = vec!["tsl.*".into()];
-        assert!(plan.selection().is_err());
+        assert!(Selection::of(&["tsl.*"], Reach::Switched).is_err());
     }
 }

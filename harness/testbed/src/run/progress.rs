@@ -94,11 +94,7 @@ pub(super) struct Stopwatch<'a> {
 
 impl<'a> Stopwatch<'a> {
     pub(super) fn start(progress: &'a dyn Progress) -> Self {
-        Self {
-            progress,
-            began: Instant::now(),
-            spent: Mutex::default(),
-        }
+        Self { progress, began: Instant::now(), spent: Mutex::default() }
     }
 
     /// Runs `work` as `phase`; its time is recorded even when it fails.
@@ -127,10 +123,8 @@ impl<'a> Stopwatch<'a> {
     /// Milliseconds a phase, `<phase>_ms`, and `total_ms` so far.
     pub(super) fn timings(&self) -> BTreeMap<String, u64> {
         let spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut timings: BTreeMap<String, u64> = spent
-            .iter()
-            .map(|(name, &spent)| (format!("{name}_ms"), spent))
-            .collect();
+        let mut timings: BTreeMap<String, u64> =
+            spent.iter().map(|(name, &spent)| (format!("{name}_ms"), spent)).collect();
         timings.insert("total_ms".to_owned(), millis(self.began));
         timings
     }

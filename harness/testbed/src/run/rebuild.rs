@@ -47,31 +47,15 @@ impl<'a> Rebuild<'a> {
         ];
         argv.extend(environment.iter().map(|(k, v)| format!("--setenv={k}={v}")));
         argv.extend(
-            [
-                &format!("{DIR}/observer"),
-                "record",
-                "--dir",
-                &dir,
-                "--",
-                command,
-                "switch",
-                "--flake",
-                flake,
-            ]
-            .map(str::to_owned),
+            [&format!("{DIR}/observer"), "record", "--dir", &dir, "--", command, "switch", "--flake", flake]
+                .map(str::to_owned),
         );
-        session
-            .must("starting the rebuild", &GuestCommand::new(argv))
-            .await?;
+        session.must("starting the rebuild", &GuestCommand::new(argv)).await?;
         Ok(Self { session, dir })
     }
 
     /// Follows it until it ends, telling what it does; returns what the recorder saw.
-    pub(super) async fn follow(
-        self,
-        stopwatch: &Stopwatch<'_>,
-        phase: Phase,
-    ) -> Result<RebuildObservation, RunError> {
+    pub(super) async fn follow(self, stopwatch: &Stopwatch<'_>, phase: Phase) -> Result<RebuildObservation, RunError> {
         loop {
             let progress = self.wait(Duration::from_secs(1)).await?;
             stopwatch.detail(phase, &describe(&progress));
@@ -81,10 +65,7 @@ impl<'a> Rebuild<'a> {
         }
         let path = format!("{}/result.json", self.dir);
         let bytes = self.session.guest.pull(&path, self.session.deadline).await?;
-        serde_json::from_slice(&bytes).map_err(|source| RunError::Observer {
-            subcommand: "record".to_owned(),
-            source,
-        })
+        serde_json::from_slice(&bytes).map_err(|source| RunError::Observer { subcommand: "record".to_owned(), source })
     }
 
     /// Returns when the rebuild has ended or `at_most` has passed, whichever is first.
@@ -98,19 +79,12 @@ impl<'a> Rebuild<'a> {
             &at_most.as_millis().to_string(),
         ]);
         let bytes = self.session.must("following the rebuild", &command).await?;
-        serde_json::from_slice(&bytes).map_err(|source| RunError::Observer {
-            subcommand: "wait".to_owned(),
-            source,
-        })
+        serde_json::from_slice(&bytes).map_err(|source| RunError::Observer { subcommand: "wait".to_owned(), source })
     }
 }
 
 fn describe(progress: &Progress) -> String {
-    format!(
-        "{:>4} MiB  {}",
-        progress.memory_bytes >> 20,
-        progress.last_line.trim()
-    )
+    format!("{:>4} MiB  {}", progress.memory_bytes >> 20, progress.last_line.trim())
 }
 
 #[cfg(test)]
@@ -119,10 +93,7 @@ mod tests {
 
     #[test]
     fn the_flake_is_named_with_its_submodules() {
-        assert_eq!(
-            flake_reference(".", "cc-ci"),
-            "git+file:///var/lib/coldproof/checkout?submodules=1#cc-ci"
-        );
+        assert_eq!(flake_reference(".", "cc-ci"), "git+file:///var/lib/coldproof/checkout?submodules=1#cc-ci");
         assert_eq!(
             flake_reference("hosts/a", "a"),
             "git+file:///var/lib/coldproof/checkout?submodules=1&dir=hosts/a#a"

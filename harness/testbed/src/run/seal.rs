@@ -1,6 +1,10 @@
 //! The end of a run: nothing runs any more, what was recorded is judged, and the bundle is sealed.
 
-use std::{fs, path::Path, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use coldproof_evidence::{
     Observed,
@@ -27,6 +31,10 @@ pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBun
     record.second_switch = subject.second_switch;
     record.second_system = subject.second_system;
     record.reproduction = witness;
+    if subject.captured {
+        let captures = captures(&setting.attachments())?;
+        record.egress = Observed::of(setting.network.egress(captures.iter().map(PathBuf::as_path)));
+    }
     refuse_secrets(&setting)?;
 
     let out = setting.plan.out.clone();
@@ -56,13 +64,23 @@ fn teardown(kept: bool, receipts: &[Destroyed]) -> TeardownObservation {
     TeardownObservation { kept, items: items.collect() }
 }
 
+/// One packet capture for each time that the machine was started.
+fn captures(attachments: &Path) -> Result<Vec<PathBuf>, RunError> {
+    let mut files = list(attachments)?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "pcap"));
+    Ok(files)
+}
+
+fn list(attachments: &Path) -> Result<Vec<PathBuf>, RunError> {
+    let entries = fs::read_dir(attachments).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    entries.map_err(RunError::io("reading the attachments"))
+}
+
 /// A last look at everything that is about to be sealed: the secrets that this process holds must not be in it.
 fn refuse_secrets(setting: &Setting<'_>) -> Result<(), RunError> {
     let mut secrets = vec![("age key", Zeroizing::new(setting.key.trim().as_bytes().to_vec()))];
     secrets.extend(setting.network.git().secret().map(|credential| ("git credential", credential)));
-    let attachments = setting.attachments();
-    for entry in fs::read_dir(&attachments).map_err(RunError::io("reading the attachments"))? {
-        let path = entry.map_err(RunError::io("reading the attachments"))?.path();
+    for path in list(&setting.attachments())? {
         if let Some(secret) = holds(&path, &secrets)? {
             return Err(RunError::SecretInEvidence { path, secret: secret.to_owned() });
         }

@@ -22,12 +22,9 @@ use rand::RngCore as _;
 use tokio::sync::{OnceCell, watch};
 use zeroize::Zeroizing;
 
-use super::{
-    Phase, Plan, RunError, Selection, guest::Session, guest_network::GuestNetwork, progress::Stopwatch,
-};
+use super::{Phase, Plan, RunError, Selection, guest::Session, guest_network::GuestNetwork, progress::Stopwatch};
 use crate::{
-    host::{Fault, FaultStage, HostDefinition, Repository},
-    network::Credential,
+    host::{Fault, FaultStage, HostDefinition},
     sops::{HeldKey, SopsRequest},
     source::SourceSpec,
     tools,
@@ -94,8 +91,8 @@ impl<'a> Setting<'a> {
         lease.add_directory(partial.clone())?;
         fs::create_dir(partial.join("attachments")).map_err(RunError::io("making the bundle's directory"))?;
 
-        let source = source_spec(host)?;
-        let network = GuestNetwork::open(&source, &work).await?;
+        let source = SourceSpec::of(host)?;
+        let network = GuestNetwork::open(&source, &host.allowed_egress, &work).await?;
         let mut hmac_key = Zeroizing::new([0; 32]);
         rand::rng().fill_bytes(hmac_key.as_mut_slice());
         Ok(Self {
@@ -267,21 +264,6 @@ impl Machines {
         let image = stopwatch.time(Phase::Image, ensure).await?;
         Ok(Self { provider: Box::new(QemuProvider::detect().await?), image })
     }
-}
-
-fn source_spec(host: &HostDefinition) -> Result<SourceSpec, RunError> {
-    let url = match &host.source.repository {
-        Repository::Local { path, .. } => path.display().to_string(),
-        Repository::Http(url) => url.to_string(),
-    };
-    let header = host.source.credentials.as_ref().map(|credentials| credentials.read()).transpose()?;
-    Ok(SourceSpec {
-        url,
-        revision: host.source.revision.to_string(),
-        tree: host.source.tree.clone(),
-        private: host.source.private,
-        credential: header.and_then(|line| Credential::from_header_line(&line)),
-    })
 }
 
 fn context(host: &HostDefinition, plan: &Plan, run: String) -> RunContext {

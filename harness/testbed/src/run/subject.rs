@@ -1,6 +1,6 @@
 //! The machine under test: blank, then given one secret, switched once, observed, and destroyed.
 
-use std::net::SocketAddr;
+use std::{fs, net::SocketAddr, path::Path};
 
 use coldproof_criteria::Need;
 use coldproof_evidence::{
@@ -38,8 +38,8 @@ pub(super) struct Subject {
     pub(super) http: Observed<HttpObservation>,
     pub(super) second_switch: Observed<RebuildObservation>,
     pub(super) second_system: Observed<SystemObservation>,
-    /// How the machine was run; none if no machine was needed.
-    pub(super) evidence: Option<MachineEvidence>,
+    /// Whether a machine was made that captured its packets.
+    pub(super) captured: bool,
     /// The receipt of its destruction; none if it was kept, or none was needed.
     pub(super) receipt: Option<Destroyed>,
     /// The lease under which it was kept.
@@ -54,7 +54,7 @@ pub(super) async fn run(setting: &Setting<'_>) -> Result<Subject, RunError> {
     }
     let (mut machine, session) = setting.stopwatch.time(Phase::Boot, setting.machine("subject")).await?;
     let life = live(setting, machine.as_mut(), &session, &mut subject).await;
-    subject.evidence = Some(machine.evidence());
+    subject.captured = machine.evidence().packet_capture.is_some();
     if let Err(error) = life {
         if setting.keep() {
             setting.keep_machine(machine).await?;
@@ -62,6 +62,7 @@ pub(super) async fn run(setting: &Setting<'_>) -> Result<Subject, RunError> {
         return Err(error);
     }
     if setting.keep() {
+        copy_evidence(&machine.evidence(), &setting.attachments())?;
         subject.kept = Some(setting.keep_machine(machine).await?);
     } else {
         setting.inject_at_teardown(machine.as_ref()).await?;
@@ -69,6 +70,15 @@ pub(super) async fn run(setting: &Setting<'_>) -> Result<Subject, RunError> {
         subject.receipt = Some(setting.stopwatch.time(Phase::Teardown, machine.destroy(Some(&attachments))).await?);
     }
     Ok(subject)
+}
+
+/// A machine that goes on running keeps its evidence; the bundle gets what there is so far.
+fn copy_evidence(evidence: &MachineEvidence, attachments: &Path) -> Result<(), RunError> {
+    for file in evidence.packet_capture.iter().chain([&evidence.console_log]) {
+        let name = file.file_name().unwrap_or_default();
+        fs::copy(file, attachments.join(name)).map_err(RunError::io(format!("copying {}", file.display())))?;
+    }
+    Ok(())
 }
 
 /// Everything that happens while the machine runs, in the only order in which it proves anything.
@@ -136,7 +146,8 @@ async fn switch(
     let host = &setting.host.host;
     let flake = flake_reference(host.flake.as_str(), host.attribute.as_str());
     let rebuild = async {
-        let running = Rebuild::start(session, unit, host.rebuild.as_str(), &flake, &[]).await?;
+        let running =
+            Rebuild::start(session, unit, host.rebuild.as_str(), &flake, &setting.network.guest_environment()).await?;
         running.follow(&setting.stopwatch, phase).await
     };
     Ok(Observed::of(setting.stopwatch.time(phase, rebuild).await?))
@@ -156,7 +167,9 @@ async fn observe(
     if setting.selection.needs(Need::Tls) || setting.selection.needs(Need::Http) {
         stopwatch.time(Phase::Probe, probe(setting, machine, subject)).await;
     }
-    if setting.selection.has_family("identity") && let Some(running) = system.running_system.clone() {
+    if setting.selection.has_family("identity")
+        && let Some(running) = system.running_system.clone()
+    {
         system.closure = stopwatch.time(Phase::Rehash, session.closure(&running)).await?;
     }
     subject.system = Observed::of(system);
