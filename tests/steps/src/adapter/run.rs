@@ -17,8 +17,11 @@ use super::{discover::Case, trace};
 /// Dropping the scenario drops its World, and with that the machines it owns, within nextest's grace period.
 pub(super) fn to_the_end<W: World + std::fmt::Debug + WorldInventory>(case: Case) -> Result<(), String> {
     let outcome = || {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
         let result = runtime.block_on(until_signalled::<W>(case));
         // A blocked thread (a lock, a resolver) must not hold up the end of the process.
         runtime.shutdown_background();
