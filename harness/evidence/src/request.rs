@@ -13,7 +13,7 @@ pub struct ObserveRequest {
     pub secrets: BTreeMap<String, SecretQuery>,
     /// Units to report on beyond those that systemd has loaded.
     pub units: Vec<String>,
-    /// Where the one secret was delivered, so that it can be looked at again.
+    /// Where the one secret was delivered: it is looked at again, and reported among the secrets under its own path.
     pub bootstrap_path: String,
     /// The clone's directory in the guest, whose .git directories are looked at for credentials.
     pub checkout: String,

@@ -49,7 +49,10 @@ pub(crate) struct Bus {
 impl Bus {
     /// Connects and authenticates as the user that runs us.
     pub(crate) fn connect() -> Result<Self, BusError> {
-        let stream = UnixStream::connect(SOCKET).map_err(BusError::Connect)?;
+        Self::authenticate(UnixStream::connect(SOCKET).map_err(BusError::Connect)?)
+    }
+
+    fn authenticate(stream: UnixStream) -> Result<Self, BusError> {
         stream.set_read_timeout(Some(PATIENCE)).map_err(BusError::Connect)?;
         let user = hex::encode(rustix::process::geteuid().as_raw().to_string());
         // BEGIN is not kept back until the answer is there: should systemd read it together with our first call, it
@@ -90,23 +93,18 @@ impl Bus {
     }
 
     /// The next signal that was received already: its name and body.
-    pub(crate) fn next_signal(&mut self) -> Option<(String, Vec<u8>)> {
-        self.signals.pop_front()
-    }
-
-    /// Reads once from the socket, which blocks when nothing is there, and keeps the signals.
-    pub(crate) fn read_signals(&mut self) -> Result<(), BusError> {
-        self.fill()?;
+    pub(crate) fn next_signal(&mut self) -> Result<Option<(String, Vec<u8>)>, BusError> {
+        // Whatever arrived together with an answer is still unread.
         while let Some(message) = self.next_message()? {
             self.keep_signal(message);
         }
-        Ok(())
+        Ok(self.signals.pop_front())
     }
 
     /// Waits for a signal of this name until the deadline; false when there was none.
     pub(crate) fn wait_for_signal(&mut self, names: &[&str], deadline: Instant) -> Result<bool, BusError> {
         loop {
-            while let Some((name, _)) = self.next_signal() {
+            while let Some((name, _)) = self.next_signal()? {
                 if names.contains(&name.as_str()) {
                     return Ok(true);
                 }
@@ -116,7 +114,7 @@ impl Bus {
                 return Ok(false);
             }
             self.stream.set_read_timeout(Some(left)).map_err(BusError::Lost)?;
-            let read = self.read_signals();
+            let read = self.fill();
             self.stream.set_read_timeout(Some(PATIENCE)).map_err(BusError::Lost)?;
             match read {
                 Err(BusError::Lost(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
@@ -173,7 +171,8 @@ impl Bus {
         Ok(Some(message))
     }
 
-    fn fill(&mut self) -> Result<(), BusError> {
+    /// Reads once from the socket, which blocks when nothing is there.
+    pub(crate) fn fill(&mut self) -> Result<(), BusError> {
         let mut chunk = [0; 64 << 10];
         let count = self.stream.read(&mut chunk).map_err(BusError::Lost)?;
         if count == 0 {
@@ -187,5 +186,68 @@ impl Bus {
 impl AsFd for Bus {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const PING: Call<'_> = Call { path: "/", interface: "i.f", member: "Ping", arguments: &[] };
+
+    /// A systemd that greets, waits for `calls` calls, says `answers`, and hangs up.
+    fn served(greeting: &'static str, calls: usize, answers: Vec<Vec<u8>>) -> Result<Bus, BusError> {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        thread::spawn(move || {
+            let mut received = Vec::new();
+            let mut reader = BufReader::new(theirs.try_clone().unwrap());
+            reader.read_until(b'\n', &mut received).unwrap();
+            reader.read_until(b'\n', &mut received).unwrap();
+            assert!(received.starts_with(b"\0AUTH EXTERNAL ") && received.ends_with(b"\r\nBEGIN\r\n"));
+            theirs.write_all(greeting.as_bytes()).unwrap();
+            let mut bytes = vec![0; PING.encode(1).len() * calls];
+            reader.read_exact(&mut bytes).unwrap();
+            // In small pieces, so that messages arrive torn.
+            answers.concat().chunks(7).for_each(|piece| theirs.write_all(piece).unwrap());
+        });
+        Bus::authenticate(ours)
+    }
+
+    #[test]
+    fn answers_in_any_order_find_their_calls_and_signals_are_kept() {
+        let answers = vec![
+            wire::encode_return(2, b"two"),
+            wire::encode_signal("JobRemoved", b"body"),
+            wire::encode_return(1, b"one"),
+        ];
+        let mut bus = served("OK 0123\r\n", 2, answers).unwrap();
+        let bodies: Vec<_> = bus.call_all(&[PING, PING]).unwrap().into_iter().map(Result::unwrap).collect();
+        assert_eq!(bodies, [b"one", b"two"]);
+        assert_eq!(bus.next_signal().unwrap(), Some(("JobRemoved".to_owned(), b"body".to_vec())));
+        assert_eq!(bus.next_signal().unwrap(), None);
+    }
+
+    #[test]
+    fn a_connection_that_ends_is_lost() {
+        let mut bus = served("OK 0123\r\n", 1, Vec::new()).unwrap();
+        assert!(matches!(bus.call(&PING), Err(BusError::Lost(_))));
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_systemds_words() {
+        let Err(BusError::Refused(words)) = served("REJECTED EXTERNAL\r\n", 0, Vec::new()) else { panic!("accepted") };
+        assert_eq!(words, "REJECTED EXTERNAL");
+    }
+
+    #[test]
+    fn a_signal_is_waited_for_until_the_deadline() {
+        let answers =
+            vec![wire::encode_return(1, b""), wire::encode_signal("UnitNew", b""), wire::encode_signal("X", b"")];
+        let mut bus = served("OK 0123\r\n", 1, answers).unwrap();
+        bus.call(&PING).unwrap();
+        assert!(bus.wait_for_signal(&["X"], Instant::now() + PATIENCE).unwrap());
+        assert!(!bus.wait_for_signal(&["X"], Instant::now()).unwrap());
     }
 }

@@ -59,24 +59,29 @@ impl Call<'_> {
         for argument in self.arguments {
             body.string(argument);
         }
-        let mut message = Writer::default();
-        message.bytes.extend([LITTLE_ENDIAN, METHOD_CALL, 0, VERSION]);
-        message.u32(body.length());
-        message.u32(serial);
-        let mut fields = Writer::default();
-        fields.field(PATH, "o", |field| field.string(self.path));
-        fields.field(INTERFACE, "s", |field| field.string(self.interface));
-        fields.field(MEMBER, "s", |field| field.string(self.member));
-        if !self.arguments.is_empty() {
-            fields.field(SIGNATURE, "g", |field| field.signature(&"s".repeat(self.arguments.len())));
-        }
-        // The fixed part is 16 bytes long with the length of the fields, so they are aligned within themselves.
-        message.u32(fields.length());
-        message.bytes.extend(fields.bytes);
-        message.align(8);
-        message.bytes.extend(body.bytes);
-        message.bytes
+        encode_message(METHOD_CALL, serial, &body.bytes, |fields| {
+            fields.field(PATH, "o", |field| field.string(self.path));
+            fields.field(INTERFACE, "s", |field| field.string(self.interface));
+            fields.field(MEMBER, "s", |field| field.string(self.member));
+            if !self.arguments.is_empty() {
+                fields.field(SIGNATURE, "g", |field| field.signature(&"s".repeat(self.arguments.len())));
+            }
+        })
     }
+}
+
+fn encode_message(kind: u8, serial: u32, body: &[u8], write_fields: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    let (mut message, mut fields) = (Writer::default(), Writer::default());
+    write_fields(&mut fields);
+    message.bytes.extend([LITTLE_ENDIAN, kind, 0, VERSION]);
+    message.u32(u32::try_from(body.len()).expect("a call of ours is a few hundred bytes long"));
+    message.u32(serial);
+    // The fixed part is 16 bytes long with the length of the fields, so they are aligned within themselves.
+    message.u32(fields.length());
+    message.bytes.extend(fields.bytes);
+    message.align(8);
+    message.bytes.extend(body);
+    message.bytes
 }
 
 /// Length of the message that `bytes` begin with; none as long as too few are there to tell.
@@ -256,6 +261,16 @@ impl<'a> Reader<'a> {
             _ => Err(WireError::Unexpected(format!("a value of type {signature}"))),
         }
     }
+}
+
+#[cfg(test)]
+pub(super) fn encode_return(serial: u32, body: &[u8]) -> Vec<u8> {
+    encode_message(METHOD_RETURN, 1, body, |fields| fields.field(REPLY_SERIAL, "u", |field| field.u32(serial)))
+}
+
+#[cfg(test)]
+pub(super) fn encode_signal(member: &str, body: &[u8]) -> Vec<u8> {
+    encode_message(SIGNAL, 1, body, |fields| fields.field(MEMBER, "s", |field| field.string(member)))
 }
 
 #[cfg(test)]

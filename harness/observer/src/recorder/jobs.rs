@@ -33,7 +33,7 @@ impl Subscription {
 
     /// Reads what has arrived; to be called when something has.
     pub(super) fn receive(&mut self) {
-        self.with_bus(Bus::read_signals);
+        self.with_bus(Bus::fill);
     }
 
     /// Subscribes again if the connection was lost and systemd is there again.
@@ -52,20 +52,22 @@ impl Subscription {
     fn with_bus(&mut self, action: impl FnOnce(&mut Bus) -> Result<(), BusError>) {
         let Some(bus) = &mut self.bus else { return };
         let outcome = action(bus);
-        while let Some((name, body)) = bus.next_signal() {
-            if name == "JobRemoved" {
-                match job_result(&body) {
-                    Ok(job) => self.jobs.push(job),
-                    Err(_) => self.unbroken = false,
-                }
-            }
-        }
-        if let Err(error) = outcome {
+        // What arrived before a failure counts all the same.
+        if let Err(error) = take_jobs(bus, &mut self.jobs).and(outcome) {
             eprintln!("observer: job results may be missing: {error}");
             self.unbroken = false;
             self.bus = None;
         }
     }
+}
+
+fn take_jobs(bus: &mut Bus, jobs: &mut Vec<JobResult>) -> Result<(), BusError> {
+    while let Some((name, body)) = bus.next_signal()? {
+        if name == "JobRemoved" {
+            jobs.push(job_result(&body)?);
+        }
+    }
+    Ok(())
 }
 
 /// The private socket sends all signals anyway; `Subscribe` is what the interface asks for.
