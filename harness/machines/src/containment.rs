@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    process::{kill_members, with_environment},
+    process::{alive, kill_members, with_environment},
     receipt::{ReleasedResource, ResourceKind},
 };
 
@@ -88,8 +88,7 @@ impl Containment {
         let mut released = vec![ReleasedResource {
             kind: ResourceKind::Processes,
             name: format!("processes of lease {lease}"),
-            gone: with_environment(MARK, lease).is_empty()
-                && kill_members(|| self.members(lease), Duration::ZERO).is_empty(),
+            gone: alive(with_environment(MARK, lease).into_iter().chain(self.members(lease))).is_empty(),
         }];
         if let Some(path) = self.cgroup() {
             if let Err(error) = remove_group(path) {

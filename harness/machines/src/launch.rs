@@ -70,7 +70,9 @@ fn become_program(entrance: PathBuf, user: &str, program: OsString, args: impl I
     {
         return io::Error::new(error.kind(), format!("entering {}: {error}", entrance.display()));
     }
-    if let Err(error) = rustix::thread::set_no_new_privs(true) {
+    // A session of its own, so that what a terminal sends to the harness does not end machines
+    // before the harness has seen to them, and a kept machine outlives the terminal.
+    if let Err(error) = rustix::process::setsid().map(drop).and_then(|()| rustix::thread::set_no_new_privs(true)) {
         return error.into();
     }
     let mut command = Command::new(&program);

@@ -72,6 +72,7 @@ impl Lease {
         let mut lease = Self { ledger: ledger.clone(), entry, reaper, released: false };
         lease.contain()?;
         make_private_dir(lease.dir()).map_err(LeaseError::at(format!("creating {}", lease.dir().display())))?;
+        tracing::debug!(lease = lease.id(), machine, containment = ?lease.containment(), "lease taken");
         Ok(lease)
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{containment::Containment, process::ProcessIdentity};
+use crate::{containment::Containment, paths::Paths, process::ProcessIdentity};
 
 /// What one lease holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,12 @@ impl LedgerEntry {
     /// The lease's own directory.
     pub fn dir(&self) -> &Path {
         self.directories.first().map_or(Path::new(""), PathBuf::as_path)
+    }
+}
+
+impl From<&Paths> for Ledger {
+    fn from(paths: &Paths) -> Self {
+        Self::at(&paths.state)
     }
 }
 
@@ -93,7 +99,7 @@ impl Ledger {
     /// are synced before this returns, and a reader sees the old entry or the new one.
     pub(crate) fn write(&self, entry: &LedgerEntry) -> io::Result<()> {
         let path = self.entry_path(&entry.lease);
-        let draft = path.with_extension("json.draft");
+        let draft = draft_of(&path);
         let mut file = File::create(&draft)?;
         serde_json::to_writer_pretty(&mut file, entry)?;
         file.write_all(b"\n")?;
@@ -114,12 +120,16 @@ impl Ledger {
         }
     }
 
-    /// Removes an entry that may be gone already.
+    /// Removes an entry that may be gone already, or may never have been completed.
     pub(crate) fn remove(&self, lease: &str) -> io::Result<()> {
-        match fs::remove_file(self.entry_path(lease)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        let path = self.entry_path(lease);
+        for path in [draft_of(&path), path] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     /// Every entry, oldest first.
@@ -153,6 +163,10 @@ impl Ledger {
     pub fn find(&self, name: &str) -> io::Result<Option<LedgerEntry>> {
         Ok(self.entries()?.into_iter().rev().find(|entry| entry.machine == name || entry.lease == name))
     }
+}
+
+fn draft_of(entry: &Path) -> PathBuf {
+    entry.with_extension("json.draft")
 }
 
 fn named(path: &Path, error: io::Error) -> io::Error {

@@ -84,13 +84,16 @@ pub(crate) fn kill_members(members: impl Fn() -> Vec<i32>, limit: Duration) -> V
     }
 }
 
+/// Those of `pids` that run; a zombie does not.
+pub(crate) fn alive(pids: impl IntoIterator<Item = i32>) -> Vec<i32> {
+    pids.into_iter().filter(|pid| read_stat(*pid).is_ok_and(|(state, _)| !is_dead(state))).collect()
+}
+
 /// Opens handles first and asks again who is a member, so that an id that was reused in between
 /// is not taken for a member.
 fn open_members(members: impl Fn() -> Vec<i32>) -> Vec<(i32, OwnedFd)> {
-    let alive = |pid: &i32| read_stat(*pid).is_ok_and(|(state, _)| !is_dead(state));
-    let opened: Vec<(i32, OwnedFd)> = members()
+    let opened: Vec<(i32, OwnedFd)> = alive(members())
         .into_iter()
-        .filter(alive)
         .filter_map(|pid| Some((pid, pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?)))
         .collect();
     if opened.is_empty() {

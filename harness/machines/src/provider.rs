@@ -47,7 +47,7 @@ pub struct GuestService {
 /// What a machine is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MachineSpec {
-    /// The machine's name, unique among the running machines of a run.
+    /// The machine's name, unique among the running machines of a run; its lease has the same.
     pub name: String,
     /// Memory in bytes.
     pub memory: u64,
@@ -256,4 +256,7 @@ pub enum DestroyError {
     /// The ledger could not be written.
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    /// The release was cut short, as when the asynchronous runtime shuts down.
+    #[error("releasing the lease was interrupted ({0}); `coldproof machines reap` finishes it")]
+    Interrupted(String),
 }

@@ -90,7 +90,12 @@ fn serve(ledger: &Ledger, lease: &str) -> io::Result<()> {
     rustix::stdio::dup2_stdout(io::stderr())?;
     std::env::set_current_dir("/")?;
     io::copy(&mut io::stdin().lock(), &mut io::sink())?;
-    let Some(entry) = ledger.read(lease)?.filter(|entry| !entry.is_kept()) else { return Ok(()) };
+    let entry = match ledger.read(lease)? {
+        // Released, or the owner died while it wrote the entry and held nothing yet.
+        None => return ledger.remove(lease),
+        Some(entry) if entry.is_kept() => return Ok(()),
+        Some(entry) => entry,
+    };
     let start = Instant::now();
     let receipt = undo(ledger, &entry);
     writeln!(io::stderr(), "owner gone, undone in {:?}: {receipt}", start.elapsed())

@@ -22,13 +22,13 @@ use crate::{
 };
 
 /// What the guest prints on its console when its shell accepts commands.
-const READY: &[u8] = b"@@coldproof-ready";
+const READY: &str = "@@coldproof-ready";
 
 /// What [`PRELUDE`] prints when the guest has no bulk port.
-const NO_BULK: &[u8] = b"@@coldproof-no-bulk";
+const NO_BULK: &str = "@@coldproof-no-bulk";
 
 /// Shell functions that run a command and frame what it writes.
-const PRELUDE: &str = include_str!("console.bash");
+pub(super) const PRELUDE: &str = include_str!("console.bash");
 
 /// How long the guest may take to kill a command that passed its deadline.
 const RECOVERY: Duration = Duration::from_secs(10);
@@ -38,7 +38,9 @@ const RECOVERY: Duration = Duration::from_secs(10);
 pub(super) enum Shell {
     /// The guest boots and will say when its shell is ready.
     Booting,
-    /// The shell runs, but this end does not know what it is doing.
+    /// The shell has just started, and knows nothing of this program.
+    Fresh,
+    /// The shell was prepared, but this end does not know what it is doing.
     Unknown,
     /// The shell waits for a command.
     InStep,
@@ -109,41 +111,39 @@ impl Transport for Console {
 }
 
 impl Channel {
-    /// Brings the shell to where it waits for a command: kills what still runs, and reads away
-    /// what is under way on the bulk port in either direction.
+    /// Brings the shell to where it waits for a command: prepares it, kills what still runs, and
+    /// reads away what is under way on the bulk port in either direction.
     async fn synchronize(&mut self) -> Result<(), TransportError> {
-        if self.shell == Shell::InStep {
-            return Ok(());
-        }
         if self.shell == Shell::Booting {
             while !read_console_line(&mut self.console_out).await? {}
-            self.shell = Shell::Unknown;
+            self.shell = Shell::Fresh;
         }
+        while self.shell != Shell::InStep {
+            self.shell = self.exchange_token().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a token that nobody has seen before, and waits until the shell sends it back.
+    async fn exchange_token(&mut self) -> Result<Shell, TransportError> {
         self.sequence += 1;
         let token = format!("@@coldproof-sync-{}-{}", std::process::id(), self.sequence);
-        let script = format!("\n{PRELUDE}\ncp_sync {token}\n");
-        let (console_in, bulk_in) = (&mut self.console_in, &mut self.bulk_in);
+        let prelude = if self.shell == Shell::Fresh { PRELUDE } else { "" };
+        // A shell that restarted unseen has no `cp_sync`, and says so as a new shell does.
+        let script = format!("\n{prelude}\ncp_sync {token} || echo {READY}\n");
+        let (console_in, bulk_in, bulk_out) = (&mut self.console_in, &mut self.bulk_in, &mut self.bulk_out);
         let exchange = async {
             console_in.write_all(script.as_bytes()).await.map_err(lost)?;
+            skip_to(bulk_out, &format!("{token}-open")).await?;
             bulk_in.write_all(format!("\n{token}\n").as_bytes()).await.map_err(lost)?;
-            let mut line = Vec::new();
-            while line.strip_suffix(b"\n") != Some(token.as_bytes()) {
-                line.clear();
-                if self.bulk_out.read_until(b'\n', &mut line).await.map_err(lost)? == 0 {
-                    return Err(closed());
-                }
-            }
-            Ok(())
+            skip_to(bulk_out, &token).await?;
+            Ok(Shell::InStep)
         };
         tokio::select! {
             biased;
-            synchronized = exchange => synchronized?,
-            end = watch_console(&mut self.console_out) => return Err(end.unwrap_or_else(|| {
-                TransportError::Protocol("the guest's shell restarted while it was being prepared".to_owned())
-            })),
+            exchanged = exchange => exchanged,
+            end = watch_console(&mut self.console_out) => end.map_or(Ok(Shell::Fresh), Err),
         }
-        self.shell = Shell::InStep;
-        Ok(())
     }
 
     async fn run(&mut self, command: &GuestCommand) -> Result<CommandOutput, TransportError> {
@@ -167,10 +167,23 @@ impl Channel {
                 Ok(output)
             }
             end = watch_console(&mut self.console_out) => {
+                self.shell = Shell::Fresh;
                 Err(end.unwrap_or_else(|| TransportError::ShellRestarted { command: command.label() }))
             }
         }
     }
+}
+
+/// Reads away lines until `wanted` has come.
+async fn skip_to(bulk: &mut BufReader<OwnedReadHalf>, wanted: &str) -> Result<(), TransportError> {
+    let mut line = Vec::new();
+    while line.strip_suffix(b"\n") != Some(wanted.as_bytes()) {
+        line.clear();
+        if bulk.read_until(b'\n', &mut line).await.map_err(lost)? == 0 {
+            return Err(closed());
+        }
+    }
+    Ok(())
 }
 
 /// Reads a frame: `@@coldproof ID STATUS STDOUT-BYTES STDERR-BYTES`, a newline, and the bytes.
@@ -214,7 +227,7 @@ async fn read_console_line(console: &mut BufReader<OwnedReadHalf>) -> Result<boo
     if console.read_until(b'\n', &mut line).await.map_err(lost)? == 0 {
         return Err(closed());
     }
-    let holds = |marker: &[u8]| line.windows(marker.len()).any(|window| window == marker);
+    let holds = |marker: &str| line.windows(marker.len()).any(|window| window == marker.as_bytes());
     if holds(NO_BULK) {
         return Err(TransportError::Protocol("the guest has no virtio port named `bulk`".to_owned()));
     }

@@ -87,6 +87,7 @@ impl QemuMachine {
             packet_capture: files.packet_capture(0),
             relays: services.relays.clone(),
         };
+        tracing::debug!(lease = lease.id(), "starting QEMU");
         let mut process = Process::start(&lease, user, &command_line).await?;
         let console = connect_console(&files, launch.shell).await?;
         let endpoints = forward(&mut process, &spec.forwards).await?;
@@ -244,8 +245,9 @@ impl Machine for QemuMachine {
         });
         let Self { services, lease, .. } = *self;
         drop(services);
-        let receipt = lease.release();
-        moved.map(|()| receipt)
+        let receipt = tokio::task::spawn_blocking(|| lease.release()).await;
+        moved?;
+        receipt.map_err(|error| DestroyError::Interrupted(error.to_string()))
     }
 
     async fn keep(self: Box<Self>) -> Result<String, DestroyError> {

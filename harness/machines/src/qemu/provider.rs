@@ -162,11 +162,14 @@ impl QemuProvider {
             shell: Shell::Unknown,
         };
         let mut machine = QemuMachine::launch(spec, lease, launch).await?;
+        tracing::debug!("QEMU answers");
         stage.restore(&mut machine.process().qmp).await?;
+        tracing::debug!("the stage is restored");
         let deadline = Deadline::after(FIRST_COMMAND_LIMIT);
         let guest = machine.guest(deadline).await.map_err(unstarted)?;
         let clock = guest.run(&set_clock(), deadline).await.map_err(unstarted)?;
         if clock.success() {
+            tracing::debug!("the fork has run its first command");
             return Ok(machine);
         }
         Err(ProvisionError::Start { reason: format!("setting the clock: {}", clock.stderr_text().trim()) })

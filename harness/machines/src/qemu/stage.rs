@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     command_line::{CommandLine, Memory},
+    console::PRELUDE,
     process::Process,
     qmp::{Qmp, QmpError},
 };
@@ -51,8 +52,8 @@ impl Stage {
         acceleration: &str,
         warm_up: &[GuestCommand],
     ) -> io::Result<Self> {
-        let mut parts =
-            vec![qemu_version.to_owned(), acceleration.to_owned(), spec.image.key.clone(), SETTLE.to_owned()];
+        // The saved shell knows the prelude, and the saved guest has settled as the script says.
+        let mut parts = [qemu_version, acceleration, &spec.image.key, PRELUDE, SETTLE].map(str::to_owned).to_vec();
         parts.extend([spec.memory.to_string(), spec.cpus.to_string(), spec.disk.to_string()]);
         parts.extend(CommandLine::example(spec).arguments());
         for path in [&spec.image.root, &spec.image.kernel, &spec.image.initrd] {

@@ -212,7 +212,12 @@ fn image() -> anyhow::Result<BootImage> {
 }
 
 fn newest(images: &Path) -> anyhow::Result<PathBuf> {
-    let complete = fs::read_dir(images)?.flatten().map(|entry| entry.path()).filter(|dir| dir.join("vmlinux").exists());
+    // The record is written last, and under a name of its own while an image is being built.
+    let complete = |dir: &PathBuf| {
+        dir.join("image.json").exists()
+            && !dir.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    };
+    let complete = fs::read_dir(images)?.flatten().map(|entry| entry.path()).filter(complete);
     complete
         .max_by_key(|dir| fs::metadata(dir.join("root.raw")).and_then(|data| data.modified()).ok())
         .context("no image")

@@ -15,6 +15,10 @@ pub(crate) async fn round_trips(bench: Bench) -> anyhow::Result<()> {
     let hostile = "a 'b' \"c\" $(d) `e` \\ \n ! ~ é";
     let output = guest.run(&GuestCommand::new(["printf", "%s", hostile]), soon()).await?;
     ensure!(output.stdout_text() == hostile, "{output:?}");
+    let every_byte: Vec<u8> = (1..=255).chain([b'\n', b'\n', b' ']).collect();
+    let printf = every_byte.iter().map(|byte| format!("\\\\x{byte:02x}")).collect::<String>();
+    let output = guest.run(&GuestCommand::script(format!("printf {printf}")), soon()).await?;
+    ensure!(output.stdout == every_byte, "{output:?}");
     let missing = guest.run(&GuestCommand::new(["no-such-program"]), soon()).await?;
     ensure!(missing.status == 127, "{missing:?}");
 
@@ -36,11 +40,20 @@ pub(crate) async fn round_trips(bench: Bench) -> anyhow::Result<()> {
     ensure!(mode.stdout == b"400\n", "{mode:?}");
     ensure!(guest.pull("/no/such/file", soon()).await.is_err(), "a missing file was read");
 
-    let start = Instant::now();
-    for _ in 0..10 {
-        guest.run(&GuestCommand::new(["true"]), soon()).await?;
+    for command in [GuestCommand::new(["true"]), GuestCommand::new(["uname", "-a"])] {
+        let start = Instant::now();
+        for _ in 0..10 {
+            guest.run(&command, soon()).await?;
+        }
+        bench.note(&format!("{:?} takes {:?}", command.argv, start.elapsed() / 10));
     }
-    bench.note(&format!("a command takes {:?}", start.elapsed() / 10));
+
+    // The shell comes back, and knows nothing any more.
+    let kill = GuestCommand::script("kill -KILL $(pgrep -o -f 'bash --no'); sleep 300");
+    let killed = guest.run(&kill, within(20)).await;
+    ensure!(matches!(killed, Err(TransportError::ShellRestarted { .. })), "{killed:?}");
+    let after = guest.run(&GuestCommand::new(["echo", "back"]), soon()).await?;
+    ensure!(after.stdout == b"back\n", "{after:?}");
 
     let evidence = bench.path("evidence");
     let receipt = machine.destroy(Some(&evidence)).await?;
