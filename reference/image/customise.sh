@@ -49,5 +49,6 @@ ln -sfn /usr/share/zoneinfo/UTC "$root/etc/localtime"
 chroot "$root" passwd -q -d root
 
 # 5. What only the build needed, and what tells where it was built.
-rm -rf "$root"/boot/* "$root"/etc/apt/sources.list* "$root"/var/lib/apt/lists/* "$root"/var/cache/debconf/*-old \
+rm -rf "$root"/boot/* "$root"/etc/apt/sources.list* "$root"/etc/apt/apt.conf.d/99mmdebstrap \
+    "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap "$root"/var/lib/apt/lists/* "$root"/var/cache/debconf/*-old \
     "$root"/var/log/*.log "$root"/var/log/apt/*

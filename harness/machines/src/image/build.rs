@@ -70,16 +70,17 @@ impl Tree<'_> {
     fn unpack_packages(&self, mirror: &Mirror) -> Result<(), ImageError> {
         let Recipe { suite, packages, .. } = self.recipe;
         self.steps.say(&format!("unpacking Debian {suite} and {} packages from {}", packages.len(), mirror.uri));
-        let mode = if is_root() { "--mode=root" } else { "--mode=unshare" };
-        let mut mmdebstrap = command("mmdebstrap");
+        let mut mmdebstrap = mmdebstrap();
         mmdebstrap
-            .args([mode, "--variant=minbase", "--format=directory"])
+            .args(["--variant=minbase", "--format=directory"])
             .arg(format!("--keyring={}", mirror.keyring.display()))
             .arg(format!("--include={}", packages.join(",")))
             .args([
                 "--aptopt=APT::Install-Recommends \"false\"",
                 "--aptopt=Acquire::Retries \"0\"",
                 "--aptopt=Acquire::http::Timeout \"30\"",
+                // A tree that does not get finished is thrown away: there is nothing to sync for.
+                "--dpkgopt=force-unsafe-io",
                 "--dpkgopt=path-exclude=/usr/share/doc/*",
                 "--dpkgopt=path-exclude=/usr/share/locale/*",
                 "--dpkgopt=path-exclude=/usr/share/man/*",
@@ -156,6 +157,7 @@ impl Tree<'_> {
 /// # Errors
 /// When something of it is left.
 pub(super) fn remove_tree(path: &Path, steps: &Steps<'_>) -> Result<(), ImageError> {
+    refuse_mounts(path)?;
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_root() => {
@@ -164,6 +166,20 @@ pub(super) fn remove_tree(path: &Path, steps: &Steps<'_>) -> Result<(), ImageErr
             fs::remove_dir_all(path).map_err(ImageError::io(path))
         }
         result => result.map_err(ImageError::io(path)),
+    }
+}
+
+/// What is mounted is not ours to remove, and would be removed file by file.
+fn refuse_mounts(path: &Path) -> Result<(), ImageError> {
+    let mounts = Path::new("/proc/self/mountinfo");
+    let text = fs::read_to_string(mounts).map_err(ImageError::io(mounts))?;
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
+    match points.map(Path::new).find(|point| point.starts_with(path)) {
+        None => Ok(()),
+        Some(point) => {
+            let reason = format!("a file system is mounted at {}; unmount it first", point.display());
+            Err(ImageError::io(path)(io::Error::other(reason)))
+        }
     }
 }
 
@@ -177,6 +193,19 @@ fn write(path: &Path, contents: &[u8]) -> Result<(), ImageError> {
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// As root, mmdebstrap mounts /sys and others into the tree. In a mount namespace of its own they
+/// vanish with it, however it ends, and nobody removes a tree with a live mount in it.
+fn mmdebstrap() -> Command {
+    if is_root() {
+        let mut unshare = command("unshare");
+        unshare.args(["--mount", "--propagation=private", "--", "mmdebstrap", "--mode=root"]);
+        return unshare;
+    }
+    let mut mmdebstrap = command("mmdebstrap");
+    mmdebstrap.arg("--mode=unshare");
+    mmdebstrap
 }
 
 /// A command that runs as the tree's root user.
@@ -193,7 +222,8 @@ fn check_space(directory: &Path) -> Result<(), ImageError> {
     let space = rustix::fs::statvfs(directory).map_err(|error| ImageError::io(directory)(error.into()))?;
     let available_mib = (space.f_bavail * space.f_frsize) >> 20;
     if available_mib < NEEDED_MIB {
-        return Err(ImageError::NoSpace { path: directory.into(), needed_mib: NEEDED_MIB, available_mib });
+        let path = directory.parent().unwrap_or(directory).into();
+        return Err(ImageError::NoSpace { path, needed_mib: NEEDED_MIB, available_mib });
     }
     Ok(())
 }

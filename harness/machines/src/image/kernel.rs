@@ -60,7 +60,8 @@ fn payload(image: &[u8]) -> Result<&[u8], KernelError> {
         let bytes = image.get(at..at + 4)?.try_into().ok()?;
         usize::try_from(u32::from_le_bytes(bytes)).ok()
     };
-    let version = u16::from_le_bytes([image[VERSION], *image.get(VERSION + 1).ok_or_else(short)?]);
+    let version = image.get(VERSION..VERSION + 2).ok_or_else(short)?;
+    let version = u16::from_le_bytes([version[0], version[1]]);
     if version < 0x208 {
         return Err(KernelError::NotBzImage("its boot protocol is older than 2.08"));
     }

@@ -18,6 +18,7 @@ pub const TOOLS: &[Tool] = &[
     Tool { command: "mmdebstrap", debian_package: "mmdebstrap" },
     Tool { command: "pip3", debian_package: "python3-pip" },
     Tool { command: "python3", debian_package: "python3" },
+    Tool { command: "unshare", debian_package: "util-linux" },
     Tool { command: "xz", debian_package: "xz-utils" },
 ];
 
@@ -59,7 +60,7 @@ mod tests {
 
     #[test]
     fn missing_tools_name_their_remedy() {
-        let missing = MissingTools(vec![TOOLS[1], TOOLS[5]]);
+        let missing = MissingTools(vec![TOOLS[1], TOOLS[6]]);
         insta::assert_snapshot!(missing, @"building the blank image needs mkfs.ext4, xz, not installed here; run `coldproof doctor --fix` or `apt-get install e2fsprogs xz-utils`");
     }
 
