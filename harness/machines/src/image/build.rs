@@ -245,6 +245,14 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_tree_with_a_mount_in_it_is_not_removed() {
+        let lock = tempfile::tempfile().unwrap();
+        let steps = Steps { lock: &lock, progress: &|_| {} };
+        let error = remove_tree(Path::new("/proc"), &steps).unwrap_err();
+        assert!(error.to_string().contains("a file system is mounted at /proc"), "{error}");
+    }
+
     #[rstest]
     #[case(
         "W: retrying\nE: Failed to fetch http://m.test/x  503  Busy",
