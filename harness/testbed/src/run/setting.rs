@@ -49,10 +49,12 @@ pub(super) struct Setting<'a> {
     hmac_key: Zeroizing<[u8; 32]>,
     ledger: Ledger,
     machines: OnceCell<Machines>,
-    deadline: Deadline,
     committed: watch::Sender<Option<Committed>>,
     destroyed: Mutex<Vec<Destroyed>>,
 }
+
+/// How long one look from outside may take.
+pub(super) const PROBE_LIMIT: Duration = Duration::from_secs(20);
 
 /// What the controller's clone tells the machines.
 #[derive(Clone)]
@@ -87,7 +89,7 @@ impl<'a> Setting<'a> {
         let mut lease = Lease::acquire(&ledger, &run, "controller")?;
         let work = paths.runtime.join(&run);
         lease.add_directory(work.clone())?;
-        let partial = plan.out.with_extension("partial");
+        let partial = partial_beside(&plan.out)?;
         lease.add_directory(partial.clone())?;
         fs::create_dir(partial.join("attachments")).map_err(RunError::io("making the bundle's directory"))?;
 
@@ -97,7 +99,6 @@ impl<'a> Setting<'a> {
         rand::rng().fill_bytes(hmac_key.as_mut_slice());
         Ok(Self {
             context: context(host, plan, run),
-            deadline: Deadline::after(host.machine.deadline.into()),
             committed: watch::Sender::new(None),
             destroyed: Mutex::default(),
             host,
@@ -130,9 +131,11 @@ impl<'a> Setting<'a> {
             image: machines.image.boot_image(),
         };
         let lease = Lease::acquire(&self.ledger, &self.context.run, &spec.name)?;
+        // Building the image is not the machine's time.
+        let deadline = Deadline::after(self.host.machine.deadline.into());
         let mut machine = machines.provider.create(&spec, lease).await?;
-        let guest = machine.guest(self.deadline).await?;
-        Ok((machine, Session { guest, deadline: self.deadline }))
+        let guest = machine.guest(deadline).await?;
+        Ok((machine, Session { guest, deadline }))
     }
 
     /// Tells the machines what the controller cloned.
@@ -237,11 +240,6 @@ impl<'a> Setting<'a> {
         hex::encode(self.hmac_key.as_slice())
     }
 
-    /// How long one look from outside may take.
-    pub(super) fn probe_deadline(&self) -> Duration {
-        self.deadline.remaining().min(Duration::from_secs(20))
-    }
-
     /// Everything but the one secret that the guest was given from outside.
     pub(super) fn preconditions(&self) -> Vec<String> {
         let mut given = vec!["git credential, deleted after the clone".to_owned(), "observer binary".to_owned()];
@@ -264,6 +262,14 @@ impl Machines {
         let image = stopwatch.time(Phase::Image, ensure).await?;
         Ok(Self { provider: Box::new(QemuProvider::detect().await?), image })
     }
+}
+
+/// Where the bundle is made: beside its place, so that it can be moved there in one step. Absolute, for the reaper.
+fn partial_beside(out: &Path) -> Result<PathBuf, RunError> {
+    let mut partial =
+        std::path::absolute(out).map_err(RunError::io("finding the bundle's directory"))?.into_os_string();
+    partial.push(".partial");
+    Ok(partial.into())
 }
 
 fn context(host: &HostDefinition, plan: &Plan, run: String) -> RunContext {

@@ -20,7 +20,7 @@ use super::{
     Phase, Reach, RunError,
     guest::{CHECKOUT, Session},
     rebuild::{Rebuild, flake_reference},
-    setting::Setting,
+    setting::{PROBE_LIMIT, Setting},
 };
 use crate::{
     host::FaultStage,
@@ -178,19 +178,18 @@ async fn observe(
 
 /// TLS and HTTP, from the controller to the machine's own leased address.
 async fn probe(setting: &Setting<'_>, machine: &dyn Machine, subject: &mut Subject) {
-    let deadline = setting.probe_deadline();
     if let Some(declared) = &setting.host.tls {
         let leaf = setting.committed().await.leaf.map(CertificateDer::from);
         let names = probe_names(declared, leaf.as_ref());
         subject.tls = match machine.endpoint(declared.port) {
-            Some(peer) => Observed::of(tls::probe(peer, &names, &declared.roots, deadline).await),
+            Some(peer) => Observed::of(tls::probe(peer, &names, &declared.roots, PROBE_LIMIT).await),
             None => Observed::Unavailable { cause: format!("the machine forwards no port {}", declared.port) },
         };
     }
     if !setting.expectations.urls.is_empty() {
         // Every declared URL's port is forwarded; port 0 refuses, which is then what was observed.
         let resolve = |port| machine.endpoint(port).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
-        subject.http = Observed::of(http::probe(&setting.expectations.urls, resolve, deadline).await);
+        subject.http = Observed::of(http::probe(&setting.expectations.urls, resolve, PROBE_LIMIT).await);
     }
 }
 
