@@ -56,7 +56,6 @@ in
   lib = {
     mkForce = override 50;
     mkDefault = override 1000;
-    optionals = condition: list: if condition then list else [ ];
   };
 
   options = {

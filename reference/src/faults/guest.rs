@@ -66,10 +66,10 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     scripted!("page-gone", Switched, ["services.http"], "the page that a declared URL serves is not there"),
     scripted!(
-        "mount-left-busy",
+        "file-left-immutable",
         Teardown,
         ["teardown.clean"],
-        "a file system stays mounted in the machine's lease directory on the controller"
+        "a file in the machine's lease directory on the controller cannot be removed"
     ),
 ];
 
