@@ -66,10 +66,10 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     scripted!("page-gone", Switched, ["services.http"], "the page that a declared URL serves is not there"),
     scripted!(
-        "file-left-immutable",
+        "mount-left-busy",
         Teardown,
         ["teardown.clean"],
-        "a file in the machine's lease directory on the controller cannot be removed"
+        "a file system is left mounted in the machine's lease directory, on a mount point that cannot be removed"
     ),
 ];
 
