@@ -11,7 +11,7 @@ use std::{
 use tokio::process::Command;
 
 use super::{command_line::Acceleration, kvm_probe::USABLE};
-use crate::{deadline::Deadline, helper};
+use crate::{deadline::Deadline, helper, provider::Accelerator};
 
 const DEVICE: &str = "/dev/kvm";
 
@@ -25,6 +25,13 @@ pub(super) struct Choice {
     /// The group that may use KVM, when QEMU gives up root for it.
     pub(super) group: Option<u32>,
     pub(super) reason: String,
+}
+
+impl Choice {
+    /// The choice as it is reported.
+    pub(super) fn accelerator(&self) -> Accelerator {
+        Accelerator { name: self.acceleration.name().to_owned(), reason: self.reason.clone() }
+    }
 }
 
 /// Chooses KVM only if a probe guest ran. The probe is a process of its own, so that one that

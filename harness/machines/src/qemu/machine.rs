@@ -11,9 +11,10 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    command_line::{Acceleration, CommandLine, Memory},
+    command_line::{CommandLine, Memory},
     console::{Console, Shell},
     disk::create_overlay,
+    kvm::Choice,
     network::{Services, forward},
     process::{Files, Process, tail},
 };
@@ -50,10 +51,7 @@ pub(super) struct QemuMachine {
 
 /// What a machine is started with.
 pub(super) struct Launch<'a> {
-    pub(super) acceleration: Acceleration,
-    pub(super) accelerator: Accelerator,
-    /// A group that QEMU's unprivileged user is to have.
-    pub(super) group: Option<u32>,
+    pub(super) choice: &'a Choice,
     pub(super) memory: Memory,
     /// The disk under the overlay, and its format.
     pub(super) base: (&'a Path, &'a str),
@@ -67,7 +65,7 @@ impl QemuMachine {
     /// Starts QEMU. A guest that boots is not awaited.
     pub(super) async fn launch(spec: &MachineSpec, lease: Lease, launch: Launch<'_>) -> Result<Self, ProvisionError> {
         let files = Files::of(lease.dir());
-        let user = Unprivileged::for_lease(lease.id(), launch.group);
+        let user = Unprivileged::for_lease(lease.id(), launch.choice.group);
         create_overlay(launch.base, &launch.disk, spec.disk).await?;
         if let Some(user) = user {
             let directories = lease.directories().iter().map(PathBuf::as_path);
@@ -77,7 +75,7 @@ impl QemuMachine {
         }
         let services = Services::open(&spec.guest_services, &files, user)?;
         let command_line = CommandLine {
-            acceleration: launch.acceleration,
+            acceleration: launch.choice.acceleration,
             memory_size: spec.memory,
             memory: launch.memory,
             cpus: spec.cpus,
@@ -97,7 +95,7 @@ impl QemuMachine {
             console,
             endpoints,
             command_line,
-            accelerator: launch.accelerator,
+            accelerator: launch.choice.accelerator(),
             start: launch.start,
             starts: 0,
             user,

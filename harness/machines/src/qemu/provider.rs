@@ -18,7 +18,7 @@ use crate::{
     deadline::Deadline,
     guest::{Guest, GuestCommand},
     lease::Lease,
-    provider::{Accelerator, Capabilities, Machine, MachineSpec, Provider, ProvisionError, Start},
+    provider::{Capabilities, Machine, MachineSpec, Provider, ProvisionError, Start},
 };
 
 /// Private maps of a read-only RAM file (`rom=off`) came with this version.
@@ -60,18 +60,6 @@ impl QemuProvider {
         self
     }
 
-    /// Makes the stage `blank` for machines like `spec`, unless there is one.
-    ///
-    /// # Errors
-    /// [`ProvisionError`] when the template does not boot or cannot be saved.
-    pub async fn prepare_stage(&self, spec: &MachineSpec, lease: &Lease) -> Result<(), ProvisionError> {
-        self.stage(spec, lease).await.map(drop)
-    }
-
-    fn accelerator(&self) -> Accelerator {
-        Accelerator { name: self.choice.acceleration.name().to_owned(), reason: self.choice.reason.clone() }
-    }
-
     fn forks(&self) -> bool {
         parse_version(&self.version).is_some_and(|version| version >= OLDEST_VERSION_THAT_FORKS)
     }
@@ -83,9 +71,7 @@ impl QemuProvider {
         fallback: Option<String>,
     ) -> Result<QemuMachine, ProvisionError> {
         let launch = Launch {
-            acceleration: self.choice.acceleration,
-            accelerator: self.accelerator(),
-            group: self.choice.group,
+            choice: &self.choice,
             memory: Memory::Anonymous,
             base: (&spec.image.root, "raw"),
             disk: Files::of(lease.dir()).disk(),
@@ -121,9 +107,7 @@ impl QemuProvider {
         let draft = stage.draft(lease.id());
         lease.add_directory(draft.clone())?;
         let launch = Launch {
-            acceleration: self.choice.acceleration,
-            accelerator: self.accelerator(),
-            group: self.choice.group,
+            choice: &self.choice,
             memory: Memory::Template(stage::ram(&draft)),
             base: (&spec.image.root, "raw"),
             disk: stage::disk(&draft),
@@ -152,9 +136,7 @@ impl QemuProvider {
     async fn fork(&self, spec: &MachineSpec, lease: Lease, stage: &Stage) -> Result<QemuMachine, ProvisionError> {
         let base = stage.disk();
         let launch = Launch {
-            acceleration: self.choice.acceleration,
-            accelerator: self.accelerator(),
-            group: self.choice.group,
+            choice: &self.choice,
             memory: Memory::Fork(stage.ram()),
             base: (&base, "qcow2"),
             disk: Files::of(lease.dir()).disk(),
@@ -209,7 +191,7 @@ impl Provider for QemuProvider {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             provider: "qemu".to_owned(),
-            accelerator: self.accelerator(),
+            accelerator: self.choice.accelerator(),
             fork: self.forks(),
             resize: true,
             capture: true,

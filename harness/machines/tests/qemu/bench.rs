@@ -15,6 +15,7 @@ use coldproof_machines::{
     guest::Guest,
     lease::Lease,
     ledger::Ledger,
+    paths::Paths,
     provider::{BootImage, Machine, MachineSpec, Provider},
     qemu::QemuProvider,
 };
@@ -26,6 +27,8 @@ use tokio::{
 };
 
 const OWNER: &str = "__owner";
+/// This very binary, even if it was built anew since it was started.
+const SELF: &str = "/proc/self/exe";
 
 /// One test: a state directory of its own, and a provider.
 pub(crate) struct Bench {
@@ -164,12 +167,8 @@ pub(crate) struct Owner(Child);
 
 impl Owner {
     pub(crate) async fn start(bench: &Bench) -> anyhow::Result<Self> {
-        let mut owner = Command::new(env::current_exe()?)
-            .arg(OWNER)
-            .arg(bench.dir.path())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+        let mut owner =
+            Command::new(SELF).arg(OWNER).arg(bench.dir.path()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let stdout = owner.stdout.take().context("a pipe")?;
         let line = within(120).bound(BufReader::new(stdout).lines().next_line()).await??;
         ensure!(line.as_deref() == Some("running"), "the owner said {line:?}");
@@ -205,7 +204,7 @@ pub(crate) fn own_until_killed() {
 fn image() -> anyhow::Result<BootImage> {
     let dir = match env::var_os("COLDPROOF_TEST_IMAGE") {
         Some(dir) => PathBuf::from(dir),
-        None => newest(Path::new("/var/cache/coldproof/images"))?,
+        None => newest(&Paths::from_env().cache.join("images"))?,
     };
     let key = dir.file_name().context("an image's directory has a name")?.to_string_lossy().into_owned();
     Ok(BootImage { root: dir.join("root.raw"), kernel: dir.join("vmlinux"), initrd: dir.join("initrd"), key })

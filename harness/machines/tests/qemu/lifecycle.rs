@@ -35,19 +35,19 @@ pub(crate) async fn cold_boot(bench: Bench) -> anyhow::Result<()> {
 pub(crate) async fn restarts(bench: Bench) -> anyhow::Result<()> {
     let (mut machine, guest) = bench.fork("restarts").await?;
     let booted = boot_id(&guest).await?;
-    guest.push(b"kept".to_vec().into(), "/root/marker", 0o600, soon()).await?;
+    guest.push(b"kept".to_vec().into(), "/var/lib/marker", 0o600, soon()).await?;
     let guest = machine.reboot(within(120)).await?;
     bench.note("rebooted");
     let rebooted = boot_id(&guest).await?;
     ensure!(rebooted != booted, "the same boot");
-    ensure!(guest.pull("/root/marker", soon()).await? == b"kept", "another content");
+    ensure!(guest.pull("/var/lib/marker", soon()).await? == b"kept", "another content");
     guest.run(&GuestCommand::new(["sync"]), soon()).await?;
 
     let before = fs::metadata(machine.evidence().console_log)?;
     let guest = machine.kill_and_restart(None, within(120)).await?;
     bench.note("killed and started again");
     ensure!(boot_id(&guest).await? != rebooted, "the same boot");
-    ensure!(guest.pull("/root/marker", soon()).await? == b"kept", "another content");
+    ensure!(guest.pull("/var/lib/marker", soon()).await? == b"kept", "another content");
     ensure!(before.is_file() && machine.evidence().console_log.is_file(), "a console log is missing");
 
     let size = MachineSize { memory: 1536 << 20, cpus: 1 };
