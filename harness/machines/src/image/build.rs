@@ -16,6 +16,8 @@ use super::{
 /// Room for the packages, the unpacked tree and the finished root disk.
 const NEEDED_MIB: u64 = 2048;
 
+const SCRIPT: &str = "customise.sh";
+
 /// What mmdebstrap's output says when it was the network's fault.
 const UNREACHABLE: &[&str] = &[
     "Could not resolve",
@@ -53,10 +55,10 @@ pub(super) fn build(
     write(&directory.join("initrd"), &initrd::build(&root, &recipe.initrd_modules)?)?;
     let manifest = manifest::read(&root, recipe)?;
     tree.make_file_system()?;
-    for leftover in ["root", "files"] {
-        remove_tree(&directory.join(leftover), steps)?;
-    }
-    remove_file(&directory.join("customise.sh"))?;
+    remove_root(&root, steps)?;
+    let (files, script) = (directory.join("files"), directory.join(SCRIPT));
+    fs::remove_dir_all(&files).map_err(ImageError::io(&files))?;
+    fs::remove_file(&script).map_err(ImageError::io(&script))?;
     Ok(manifest)
 }
 
@@ -129,7 +131,7 @@ impl Tree<'_> {
 
     fn customise(&self) -> Result<(), ImageError> {
         self.steps.say("customising the tree");
-        let script = self.directory.join("customise.sh");
+        let script = self.directory.join(SCRIPT);
         write(&script, self.recipe.customise.as_bytes())?;
         self.steps.run("the recipe's customise script", in_tree("sh").arg(&script).arg(self.root()), quiet)
     }
@@ -152,20 +154,29 @@ impl Tree<'_> {
     }
 }
 
-/// Removes a tree, whose files may belong to the users of an unprivileged build.
+/// Removes an image in the making, or one that was made, if it is there.
 ///
 /// # Errors
 /// When something of it is left.
-pub(super) fn remove_tree(path: &Path, steps: &Steps<'_>) -> Result<(), ImageError> {
-    refuse_mounts(path)?;
-    match fs::remove_dir_all(path) {
+pub(super) fn remove(directory: &Path, steps: &Steps<'_>) -> Result<(), ImageError> {
+    remove_root(&directory.join("root"), steps)?;
+    if_there(fs::remove_dir_all(directory)).map_err(ImageError::io(directory))
+}
+
+/// Removes the unpacked tree. Its files belong to its own users where this process is not root.
+fn remove_root(root: &Path, steps: &Steps<'_>) -> Result<(), ImageError> {
+    refuse_mounts(root)?;
+    if !is_root() && root.exists() {
+        let mut find = in_tree("find");
+        steps.run("emptying the tree", find.arg(root).args(["-mindepth", "1", "-delete"]), quiet)?;
+    }
+    if_there(fs::remove_dir_all(root)).map_err(ImageError::io(root))
+}
+
+fn if_there(result: io::Result<()>) -> io::Result<()> {
+    match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_root() => {
-            let contents = path.join("root");
-            steps.run("removing a tree", in_tree("rm").arg("-rf").arg(contents), quiet)?;
-            fs::remove_dir_all(path).map_err(ImageError::io(path))
-        }
-        result => result.map_err(ImageError::io(path)),
+        result => result,
     }
 }
 
@@ -181,10 +192,6 @@ fn refuse_mounts(path: &Path) -> Result<(), ImageError> {
             Err(ImageError::io(path)(io::Error::other(reason)))
         }
     }
-}
-
-fn remove_file(path: &Path) -> Result<(), ImageError> {
-    fs::remove_file(path).map_err(ImageError::io(path))
 }
 
 fn write(path: &Path, contents: &[u8]) -> Result<(), ImageError> {
@@ -249,7 +256,7 @@ mod tests {
     fn a_tree_with_a_mount_in_it_is_not_removed() {
         let lock = tempfile::tempfile().unwrap();
         let steps = Steps { lock: &lock, progress: &|_| {} };
-        let error = remove_tree(Path::new("/proc"), &steps).unwrap_err();
+        let error = remove_root(Path::new("/proc"), &steps).unwrap_err();
         assert!(error.to_string().contains("a file system is mounted at /proc"), "{error}");
     }
 

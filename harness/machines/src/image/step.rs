@@ -44,7 +44,7 @@ impl Steps<'_> {
         let (reader, writer) = io::pipe().map_err(failed)?;
         let lock = self.lock.try_clone().map_err(failed)?;
         command.stdin(Stdio::from(lock)).stdout(writer.try_clone().map_err(failed)?).stderr(writer);
-        command.env("LC_ALL", "C.UTF-8");
+        command.env("LC_ALL", "C.UTF-8").env("PATH", tools::search_path());
         let mut child = command.spawn().map_err(failed)?;
         // The command keeps the pipe's writing end, and the reader below would wait for it for ever.
         command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -68,7 +68,7 @@ impl Steps<'_> {
     }
 }
 
-/// A command by its full path: an ordinary user's PATH lacks the system directories.
+/// A command by its full path, which is searched for where [`Steps::run`] lets it search.
 pub(super) fn command(name: &str) -> Command {
     Command::new(tools::find(name).unwrap_or_else(|| name.into()))
 }

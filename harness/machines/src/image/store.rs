@@ -86,7 +86,7 @@ impl ImageStore {
         let result = build(&building, &steps).and_then(|manifest| self.publish(&building, key, manifest, &steps));
         if result.is_err() {
             // The reason is worth more than a second one about what it left behind.
-            drop(build::remove_tree(&building, &steps));
+            drop(build::remove(&building, &steps));
         }
         result
     }
@@ -123,9 +123,7 @@ impl ImageStore {
     /// The path for an image in the making, with nothing at it.
     fn fresh_building(&self, key: &str, steps: &Steps<'_>) -> Result<PathBuf, ImageError> {
         let building = self.images.join(format!(".building-{key}"));
-        if building.exists() {
-            build::remove_tree(&building, steps)?;
-        }
+        build::remove(&building, steps)?;
         Ok(building)
     }
 

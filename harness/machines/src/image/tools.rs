@@ -1,6 +1,6 @@
 //! Programs on the controller that building an image needs.
 
-use std::{env, fmt, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{env, ffi::OsString, fmt, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 /// A program and the Debian package that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,9 @@ pub const TOOLS: &[Tool] = &[
     Tool { command: "xz", debian_package: "xz-utils" },
 ];
 
+/// What building an image runs besides, where this process is not root.
+const UNPRIVILEGED: &[Tool] = &[Tool { command: "newuidmap", debian_package: "uidmap" }];
+
 /// Programs that are not installed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct MissingTools(pub Vec<Tool>);
@@ -39,17 +42,23 @@ impl fmt::Display for MissingTools {
     }
 }
 
-/// The programs of [`TOOLS`] that are not installed.
+/// The programs that this process needs to build an image and that are not installed.
 #[must_use]
 pub fn missing_tools() -> Vec<Tool> {
-    TOOLS.iter().copied().filter(|tool| find(tool.command).is_none()).collect()
+    let unprivileged = if rustix::process::geteuid().is_root() { &[] } else { UNPRIVILEGED };
+    TOOLS.iter().chain(unprivileged).copied().filter(|tool| find(tool.command).is_none()).collect()
 }
 
-/// Where a command is: PATH, and the system directories that an ordinary user's PATH lacks.
+/// PATH, and the system directories that an ordinary user's PATH lacks.
+pub(super) fn search_path() -> OsString {
+    let mut path = env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/sbin:/sbin");
+    path
+}
+
+/// Where a command is.
 pub(super) fn find(command: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+    env::split_paths(&search_path())
         .map(|directory| directory.join(command))
         .find(|file| file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0))
 }
