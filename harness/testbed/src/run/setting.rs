@@ -135,6 +135,8 @@ impl<'a> Setting<'a> {
         let deadline = Deadline::after(self.host.machine.deadline.into());
         let mut machine = machines.provider.create(&spec, lease).await?;
         let guest = machine.guest(deadline).await?;
+        // A shell answers before the network is up. What failed while booting, the inventory will tell.
+        guest.settle(deadline).await?;
         Ok((machine, Session { guest, deadline }))
     }
 
