@@ -145,6 +145,8 @@ pub(crate) async fn prove_until_switching(host: Host) -> Result<Underway> {
     while let Some(line) = lines.next_line().await? {
         // A detail of a phase that is under way, as it is told where standard error is no terminal.
         if line.trim_start().starts_with("switch ") {
+            let id = child.id().context("it has ended already")?;
+            ensure!(!processes::below(id)?.is_empty(), "the command switches no machine");
             return Ok(Underway { child, home });
         }
         said += &line;

@@ -11,7 +11,7 @@ use rustix::{
 /// How long the processes of a killed command may take to end: a reaper takes milliseconds, a loaded machine more.
 const PATIENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 
-/// Stops the process, and names every process below it, children's children included, each with its id.
+/// Stops the process, and names every process [`below`] it.
 pub(crate) fn stop_and_list(pid: u32) -> Result<Vec<(u32, OwnedFd)>> {
     kill_process(raw(pid)?, Signal::STOP)?;
     below(pid)
@@ -21,7 +21,8 @@ fn raw(pid: u32) -> Result<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process id")
 }
 
-fn below(pid: u32) -> Result<Vec<(u32, OwnedFd)>> {
+/// Every process below `pid`, children's children included, each with its id.
+pub(crate) fn below(pid: u32) -> Result<Vec<(u32, OwnedFd)>> {
     let mut found = Vec::new();
     let mut parents = vec![pid];
     while let Some(parent) = parents.pop() {
