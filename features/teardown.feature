@@ -8,9 +8,9 @@ Feature: A proof leaves nothing behind
       Then nothing that the run made is left
 
     Example: a leftover is detected
-      Given host "cc-ci" is proven on a machine that leaves a file system mounted
+      Given host "cc-ci" is proven on a machine that leaves a directory that cannot be removed
       When its machine is destroyed
-      Then the finding is a leftover mismatch naming "mount"
+      Then the finding is a leftover mismatch naming "directory"
 
   @qemu
   Rule: A proof that is killed leaves nothing either

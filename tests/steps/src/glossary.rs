@@ -43,7 +43,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("has a leaf committed that lacks one of its names", "leaf-lacks-names"),
     ("has a declared unit that was stopped", "unit-stopped"),
     ("has a page that is gone", "page-gone"),
-    ("is proven on a machine that leaves a file system mounted", "mount-left-busy"),
+    ("is proven on a machine that leaves a directory that cannot be removed", "mount-left-busy"),
 ];
 
 /// What a mismatch is about, to the criterion that reports it.
