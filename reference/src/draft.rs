@@ -22,14 +22,9 @@ const DEFINITION: &str = include_str!("../world/coldproof.toml");
 pub(crate) const HOST_FILE: &str = "hosts/cc-ci/default.nix";
 /// The names that the leaf in git is valid for.
 const LEAF_NAMES: [&str; 2] = ["ci.example.test", "*.ci.example.test"];
-const APPLICATION_SECRETS: [&str; 6] = [
-    "backup_passphrase",
-    "bridge_token",
-    "dashboard_session_key",
-    "drone_github_secret",
-    "drone_rpc_secret",
-    "registry_password",
-];
+/// Secrets that a service generated; the backups' passphrase is a person's.
+const TOKENS: [&str; 5] =
+    ["bridge_token", "dashboard_session_key", "drone_github_secret", "drone_rpc_secret", "registry_password"];
 
 /// When the script of a fault is run.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +100,7 @@ impl Draft {
                 recovery.recipient(),
                 host_key.age.recipient()
             ),
-            secrets: APPLICATION_SECRETS.iter().map(|&name| (name.to_owned(), token())).collect(),
+            secrets: TOKENS.iter().map(|&name| (name.to_owned(), token())).collect(),
             tamper: None,
             old_gitlink: false,
             script: None,
@@ -115,6 +110,9 @@ impl Draft {
             authority,
             leaf_key,
         };
+        // As awkward as a person's may be: it must arrive byte for byte as well.
+        let passphrase = format!("{} \"quoted\", C:\\new, 100 %s <é>\nand a second line\n", *token());
+        draft.secrets.insert("backup_passphrase".into(), Zeroizing::new(passphrase));
         draft.set_certificate(&draft.chain(&LEAF_NAMES, 0)?);
         draft.secrets.insert("wildcard_key".into(), Zeroizing::new(draft.leaf_key.serialize_pem()));
         Ok(draft)

@@ -15,11 +15,12 @@ fail() { echo "sops-install-secrets: $*" >&2; exit 1; }
 [[ -r $key_file ]] || fail "cannot read keyfile '$key_file': no such file or directory"
 
 # Nothing but the declared key may decrypt: sops would also look into ~/.ssh and ~/.config.
-export SOPS_AGE_KEY_FILE=$key_file SOPS_DISABLE_VERSION_CHECK=1 HOME=/nonexistent
+export SOPS_AGE_KEY_FILE=$key_file SOPS_DISABLE_VERSION_CHECK=1 HOME=/nonexistent LC_ALL=C.UTF-8
 unset "${!SOPS_AGE_SSH@}" SOPS_AGE_KEY SOPS_AGE_RECIPIENTS XDG_CONFIG_HOME
 
-# value[FILE KEY] is a JSON string without its quotes. One sops process for each file; process substitution,
-# because a here-document can be spilled to /tmp.
+# value[FILE KEY] is a JSON string without its quotes, in the form that printf's %b turns into the secret itself: it
+# knows JSON's escapes but that of the quote, and needs the locale for those beyond ASCII.
+# One sops process for each file; process substitution, because a here-document can be spilled to /tmp.
 declare -A value decrypted
 decrypt() {
   local file=$1 lines line
@@ -27,7 +28,7 @@ decrypt() {
   wait $! || fail "cannot decrypt '$file'"
   for line in "${lines[@]}"; do
     if [[ $line =~ ^$'\t'\"([^\"]+)\":\ \"(.*)\",?$ ]]; then
-      value[$file ${BASH_REMATCH[1]}]=${BASH_REMATCH[2]}
+      value[$file ${BASH_REMATCH[1]}]=${BASH_REMATCH[2]//\\\"/\\x22}
     fi
   done
   decrypted[$file]=1
@@ -55,7 +56,6 @@ declare -A with_mode with_owner
 umask 0077
 for secret in "${secrets[@]}"; do
   IFS=$'\t' read -r file key name _ mode owner group _ <<<"$secret"
-  # sops escapes JSON as Go does, and %b undoes all of these escapes.
   printf '%b' "${value[$file $key]}" >"$name"
   with_mode[$mode]+=" $name"
   with_owner[$owner:$group]+=" $name"
