@@ -8,6 +8,7 @@ use coldproof_testbed::tools;
 
 use crate::{
     failure::INCONCLUSIVE,
+    output::{result, say},
     toolbox::{self, Wanting},
 };
 
@@ -28,29 +29,28 @@ impl Arguments {
         }
         for command in tools::debian_tools().map(|tool| tool.command).chain(["sops"]) {
             match tools::find(command) {
-                Some(path) => line("ok", command, &path.display().to_string()),
-                None => line("MISSING", command, ""),
+                Some(path) => line("ok", command, &path.display().to_string())?,
+                None => line("MISSING", command, "")?,
             }
         }
         let store = ImageStore::open(&Paths::from_env().cache);
         match store.find(&coldproof_reference::image_recipe()) {
-            Some(image) => line("ok", "blank image", &image.dir.display().to_string()),
-            None => line("later", "blank image", "built by the first run, or by `coldproof image`"),
+            Some(image) => line("ok", "blank image", &image.dir.display().to_string())?,
+            None => line("later", "blank image", "built by the first run, or by `coldproof image`")?,
         }
         let wanting = Wanting::look();
         if !wanting.is_empty() {
-            line("MISSING", "provider qemu", &wanting.lines().join("; "));
-            eprintln!("\ninstall what is missing with: coldproof doctor --fix");
+            line("MISSING", "provider qemu", &wanting.lines().join("; "))?;
+            say("\ninstall what is missing with: coldproof doctor --fix");
             return Ok(ExitCode::from(INCONCLUSIVE));
         }
         let runtime = tokio::runtime::Runtime::new()?;
         let accelerator = runtime.block_on(QemuProvider::detect())?.capabilities().accelerator;
-        line("ok", "provider qemu", &format!("{}: {}", accelerator.name, accelerator.reason));
+        line("ok", "provider qemu", &format!("{}: {}", accelerator.name, accelerator.reason))?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the diagnosis is this command's output")]
-fn line(state: &str, what: &str, detail: &str) {
-    println!("{state:<8} {what:<20} {detail}");
+fn line(state: &str, what: &str, detail: &str) -> Result<()> {
+    result(format!("{state:<8} {what:<20} {detail}").trim_end())
 }

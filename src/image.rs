@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use coldproof_machines::{image::ImageStore, paths::Paths};
 
+use crate::output::{result, say};
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   coldproof image             build it if its recipe has no image yet, and print where it is
@@ -23,22 +25,20 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    #[expect(clippy::print_stdout, reason = "where the image is, is this command's output")]
     pub(crate) fn run(self) -> Result<ExitCode> {
         let store = ImageStore::open(&Paths::from_env().cache);
         let recipe = coldproof_reference::image_recipe();
-        let say = |line: &str| eprintln!("{line}");
         if self.rebuild {
             store.remove(&recipe)?;
         }
-        let image = store.ensure(&recipe, &say)?;
+        let image = store.ensure(&recipe, &|line| say(line))?;
         if self.verify {
             image.verify_full()?;
         }
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&image)?);
+            result(serde_json::to_string_pretty(&image)?)?;
         } else {
-            println!("{}  {}", image.digest, image.dir.display());
+            result(format_args!("{}  {}", image.digest, image.dir.display()))?;
         }
         Ok(ExitCode::SUCCESS)
     }

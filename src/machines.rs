@@ -1,29 +1,36 @@
 //! `coldproof machines`: the machines that are there, and the ones that were left.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result};
 use coldproof_machines::{
     deadline::Deadline,
-    guest::GuestCommand,
-    ledger::Ledger,
+    ledger::{Ledger, LedgerEntry},
     paths::Paths,
     qemu::attach,
     reaper::{self, ReapScope},
     receipt::Destroyed,
 };
 
-use crate::failure::INCONCLUSIVE;
+use crate::{
+    failure::{INCONCLUSIVE, Usage},
+    output::{result, say},
+    shell,
+};
+
+/// How long a kept machine may take to answer.
+const ATTACH_LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   coldproof machines list
-  coldproof machines shell cc-ci     a root shell in a machine kept with `prove --keep`
-  coldproof machines reap            remove what died without cleaning up; `--kept` also what was kept")]
+  coldproof machines shell cc-ci-subject                   a root shell in a machine kept with `prove --keep`
+  coldproof machines shell cc-ci-subject systemctl status  one command, with its output and exit status
+  coldproof machines reap                                  remove what died without cleaning up
+  coldproof machines reap --kept                           and all that was kept on purpose")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     action: Action,
@@ -31,19 +38,43 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// List leased machines
+    /// List the leases: machines, and private directories of runs
+    #[command(after_help = "Examples:
+  coldproof machines list
+  coldproof machines list --json | jq -r '.[].lease'
+
+States: in use (by a run that lives), kept (on purpose), orphaned (its owner died; `machines reap` removes it)")]
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Run commands as root in a kept machine, one a line
+    /// Run commands as root in a kept machine
+    #[command(after_help = "Examples:
+  coldproof machines shell cc-ci-subject                          a prompt; every line is a bash of its own
+  coldproof machines shell cc-ci-subject journalctl -u nginx      one command
+  echo 'cat /etc/os-release' | coldproof machines shell cc-ci-subject
+
+The directory carries over from line to line; variables do not. `exit` or Ctrl-D leaves, Ctrl-C stops a command.
+Exits with the last command's status. Guest services, such as git, ended with the run.")]
     Shell {
         /// The machine's name or its lease
         name: String,
+        /// A command to run instead of lines from standard input
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
     },
     /// Remove machines whose owner is gone
+    #[command(after_help = "Examples:
+  coldproof machines reap                  what died without cleaning up
+  coldproof machines reap cc-ci-subject    this machine, also if it was kept
+  coldproof machines reap --kept           everything without a living owner
+
+A machine in use is never touched.")]
     Reap {
+        /// Only the machine or lease of this name, even if it was kept
+        #[arg(conflicts_with = "kept")]
+        name: Option<String>,
         /// Remove machines kept on purpose, too
         #[arg(long)]
         kept: bool,
@@ -52,65 +83,78 @@ enum Action {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let ledger = Ledger::at(Paths::from_env().state);
+        let ledger = Ledger::from(&Paths::from_env());
         match self.action {
             Action::List { json } => list(&ledger, json),
-            Action::Shell { name } => tokio::runtime::Runtime::new()?.block_on(shell(&ledger, &name)),
-            Action::Reap { kept } => reap(&ledger, kept),
+            Action::Shell { name, command } => tokio::runtime::Runtime::new()?.block_on(async {
+                let guest = attach(&ledger, &name, Deadline::after(ATTACH_LIMIT)).await?;
+                if command.is_empty() {
+                    shell::converse(&guest, &name).await
+                } else {
+                    shell::run(&guest, command).await
+                }
+            }),
+            Action::Reap { name, kept } => reap(&ledger, name, kept),
         }
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the list is this command's output")]
 fn list(ledger: &Ledger, json: bool) -> Result<ExitCode> {
     let entries = ledger.entries().context("reading the ledger")?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&entries)?);
+        result(serde_json::to_string_pretty(&entries)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    for entry in &entries {
-        let state = match entry {
-            entry if entry.is_kept() => "kept",
-            entry if entry.is_orphaned() => "orphaned",
-            _ => "in use",
-        };
-        println!("{:<10} {:<24} {:<18} {}", state, entry.machine, entry.lease, entry.dir().display());
-    }
     if entries.is_empty() {
-        eprintln!("no machines");
+        say("no machines");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let row = |state: &str, machine: &str, lease: &str, age: &str, dir: &str| {
+        result(format_args!("{state:<9} {machine:<24} {lease:<12} {age:>8}  {dir}"))
+    };
+    row("STATE", "MACHINE", "LEASE", "AGE", "DIRECTORY")?;
+    for entry in &entries {
+        row(state(entry), &entry.machine, &entry.lease, &age(entry), &entry.dir().display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every line is a command of its own; a terminal gets a prompt.
-async fn shell(ledger: &Ledger, name: &str) -> Result<ExitCode> {
-    let guest = attach(ledger, name, Deadline::after(Duration::from_secs(20))).await?;
-    let mut status = 0;
-    let mut prompt = io::stderr();
-    let mut lines = io::stdin().lines();
-    loop {
-        if io::stdin().is_terminal() {
-            write!(prompt, "{name}# ")?;
-            prompt.flush()?;
-        }
-        let Some(line) = lines.next() else {
-            return Ok(ExitCode::from(status));
-        };
-        let output = guest.run(&GuestCommand::script(line?), Deadline::after(Duration::from_secs(3600))).await?;
-        io::stdout().write_all(&output.stdout)?;
-        io::stderr().write_all(&output.stderr)?;
-        status = u8::try_from(output.status).unwrap_or(u8::MAX);
+fn state(entry: &LedgerEntry) -> &'static str {
+    match entry {
+        entry if entry.is_kept() => "kept",
+        entry if entry.is_orphaned() => "orphaned",
+        _ => "in use",
     }
 }
 
-fn reap(ledger: &Ledger, kept: bool) -> Result<ExitCode> {
-    let scope = if kept { ReapScope::OrphanedAndKept } else { ReapScope::Orphaned };
+/// Rounded to its largest unit: `3m`, `2h`.
+fn age(entry: &LedgerEntry) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    match now.saturating_sub(entry.created) {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..3600 => format!("{}m", seconds / 60),
+        seconds @ 3600..86_400 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn reap(ledger: &Ledger, name: Option<String>, kept: bool) -> Result<ExitCode> {
+    let scope = match (&name, kept) {
+        (Some(name), _) => ReapScope::Named(name.clone()),
+        (None, true) => ReapScope::OrphanedAndKept,
+        (None, false) => ReapScope::Orphaned,
+    };
     let receipts = reaper::reap(ledger, &scope).context("reading the ledger")?;
     for receipt in &receipts {
-        eprintln!("{receipt}");
+        say(receipt);
     }
     if receipts.is_empty() {
-        eprintln!("nothing to reap");
+        if let Some(name) = name {
+            let text =
+                format!("no kept or orphaned machine is called {name}; `coldproof machines list` shows what there is");
+            return Err(Usage(text).into());
+        }
+        say("nothing to reap");
     }
     let clean = receipts.iter().all(Destroyed::is_clean);
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(INCONCLUSIVE) })

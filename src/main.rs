@@ -10,9 +10,11 @@ mod failure;
 mod image;
 mod interrupt;
 mod machines;
+mod output;
 mod progress;
 mod prove;
 mod reference;
+mod shell;
 mod toolbox;
 
 fn main() -> ExitCode {

@@ -1,16 +1,18 @@
-//! Live progress on stderr: spinners on a terminal, plain lines elsewhere.
+//! Live progress on stderr: a line for each running phase on a terminal, plain lines elsewhere.
 
 use std::{
     collections::BTreeMap,
     io::IsTerminal as _,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use coldproof_testbed::run::{Phase, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// Shows every running phase in a line of its own.
+use crate::output::say;
+
+/// Shows every running phase in a line of its own: what it is, for how long, and what it does.
 pub(crate) struct Display {
     lines: MultiProgress,
     running: Mutex<BTreeMap<Phase, Line>>,
@@ -19,7 +21,17 @@ pub(crate) struct Display {
 
 struct Line {
     bar: ProgressBar,
-    said: String,
+    text: String,
+    memory: Option<u64>,
+}
+
+impl Line {
+    fn message(&self) -> String {
+        match self.memory {
+            Some(bytes) => format!("{:>4} MiB  {}", bytes >> 20, self.text),
+            None => self.text.clone(),
+        }
+    }
 }
 
 impl Display {
@@ -34,7 +46,7 @@ impl Display {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Phase, Line>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Phase, Line>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -43,47 +55,105 @@ impl Display {
             // A line that cannot be drawn is no reason to end a run.
             let _ = self.lines.println(line);
         } else {
-            eprintln!("{line}");
+            say(line);
         }
+    }
+
+    fn bar(&self, phase: Phase) -> ProgressBar {
+        if !self.terminal {
+            return ProgressBar::hidden();
+        }
+        let bar = self.lines.add(ProgressBar::new_spinner());
+        let style = ProgressStyle::with_template("{spinner} {prefix:<13} {elapsed:>4}  {wide_msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_prefix(phase.name());
+        bar.enable_steady_tick(Duration::from_millis(100));
+        bar
+    }
+
+    /// Changes the line of a running phase, and shows it if `change` says that it is another one.
+    fn change(&self, phase: Phase, change: impl FnOnce(&mut Line) -> bool) -> bool {
+        let mut running = self.lock();
+        let Some(line) = running.get_mut(&phase) else { return false };
+        let changed = change(line);
+        if changed {
+            line.bar.set_message(line.message());
+        }
+        changed
     }
 }
 
 impl Progress for Display {
     fn began(&self, phase: Phase) {
-        let bar = if self.terminal {
-            let bar = self.lines.add(ProgressBar::new_spinner());
-            let style = ProgressStyle::with_template("{spinner} {prefix:<14} {elapsed:>4}  {wide_msg}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-            bar.set_prefix(phase.name());
-            bar.enable_steady_tick(Duration::from_millis(100));
-            bar
-        } else {
-            ProgressBar::hidden()
-        };
-        self.lock().insert(phase, Line { bar, said: String::new() });
+        let line = Line { bar: self.bar(phase), text: String::new(), memory: None };
+        self.lock().insert(phase, line);
     }
 
     fn detail(&self, phase: Phase, text: &str) {
-        let mut running = self.lock();
-        let Some(line) = running.get_mut(&phase).filter(|line| line.said != text) else {
-            return;
-        };
-        text.clone_into(&mut line.said);
-        line.bar.set_message(text.to_owned());
-        drop(running);
-        if !self.terminal {
-            eprintln!("  {:<14} {text}", phase.name());
+        let text = printable(text);
+        let changed = self.change(phase, |line| {
+            let changed = line.text != text;
+            line.text.clone_from(&text);
+            changed
+        });
+        if changed && !self.terminal {
+            say(format_args!("  {:<14} {text}", phase.name()));
         }
+    }
+
+    fn memory(&self, phase: Phase, bytes: u64) {
+        self.change(phase, |line| line.memory.replace(bytes) != Some(bytes));
     }
 
     fn ended(&self, phase: Phase, milliseconds: u64) {
         if let Some(line) = self.lock().remove(&phase) {
             line.bar.finish_and_clear();
         }
-        self.say(&format!("· {:<14} {:>6.1} s", phase.name(), Duration::from_millis(milliseconds).as_secs_f64()));
+        self.say(&format!("· {:<13} {:>6.1} s", phase.name(), Duration::from_millis(milliseconds).as_secs_f64()));
     }
 
     fn note(&self, line: &str) {
         self.say(line);
+    }
+}
+
+/// A guest's words without what would move the cursor or change colours (ECMA-48 control sequences).
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        if character == '\u{1b}' && characters.next_if_eq(&'[').is_some() {
+            // Parameters, up to and with the final byte.
+            characters.by_ref().find(|c| ('@'..='~').contains(c));
+        } else if character.is_whitespace() {
+            printable.push(' ');
+        } else if !character.is_control() {
+            printable.push(character);
+        }
+    }
+    printable
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("copying 3 paths…", "copying 3 paths…")]
+    #[case("\u{1b}[32;1mstarting\u{1b}[0m unit", "starting unit")]
+    #[case("10%\r20%\tdone\u{7}", "10% 20% done")]
+    #[case("\u{1b}[2J\u{1b}[H\u{1b}c", "c")]
+    fn a_guest_cannot_paint_on_the_terminal(#[case] said: &str, #[case] shown: &str) {
+        assert_eq!(printable(said), shown);
+    }
+
+    #[test]
+    fn a_line_shows_memory_before_words() {
+        let mut line = Line { bar: ProgressBar::hidden(), text: "building".to_owned(), memory: None };
+        assert_eq!(line.message(), "building");
+        line.memory = Some(199 << 20);
+        assert_eq!(line.message(), " 199 MiB  building");
     }
 }

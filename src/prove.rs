@@ -4,18 +4,20 @@ use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use coldproof_evidence::bundle::SealedBundle;
-use coldproof_machines::paths::Paths;
+use coldproof_machines::{lease::Lease, ledger::Ledger, paths::Paths};
 use coldproof_reference::world;
 use coldproof_testbed::{
-    host::HostDefinition,
-    ram_dir::RamDir,
+    host::{HostDefinition, Provider},
+    ram_dir,
     run::{self, Plan, Reach, Selection},
 };
 use coldproof_verdict::{Policy, Report, render};
 
 use crate::{
     failure::{INCONCLUSIVE, Usage},
-    interrupt, progress::Display,
+    interrupt,
+    output::{result, say},
+    progress::Display,
     toolbox,
 };
 
@@ -31,8 +33,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     host: Option<PathBuf>,
     /// Where the machine comes from, instead of what the host definition says
-    #[arg(long, value_name = "NAME", value_parser = ["qemu"])]
-    provider: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = provider)]
+    provider: Option<Provider>,
     /// Judge only criteria that match this glob (repeatable)
     #[arg(long, value_name = "GLOB")]
     only: Vec<String>,
@@ -62,20 +64,27 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self) -> Result<ExitCode> {
         if self.list {
-            list_criteria();
+            list_criteria()?;
             return Ok(ExitCode::SUCCESS);
         }
         if self.install {
             toolbox::install()?;
         }
         // Kept until the run has ended: the reference world goes away with it.
-        let world = self.host.is_none().then(ReferenceWorld::write).transpose()?;
-        let definition = world.as_ref().map(ReferenceWorld::definition).or(self.host.clone()).unwrap_or_default();
-        let host = HostDefinition::load(&definition)?;
+        let world;
+        let definition = match &self.host {
+            Some(file) => file,
+            None => {
+                world = ReferenceWorld::write()?;
+                &world.definition
+            }
+        };
+        let host = HostDefinition::load(definition)?;
         let mut plan = Plan::new(self.bundle_directory(&host)?, coldproof_reference::image_recipe());
         plan.only.clone_from(&self.only);
         plan.cold = self.cold;
         plan.keep = self.keep;
+        plan.provider = self.provider;
         if self.no_machine {
             plan.at_most = Reach::Source;
         }
@@ -88,7 +97,7 @@ impl Arguments {
         match outcome {
             Some(bundle) => self.report(&bundle?, &selection),
             None => {
-                eprintln!("coldproof: interrupted; everything this run had made is removed");
+                say("coldproof: interrupted; everything this run had made is removed");
                 Ok(ExitCode::from(INCONCLUSIVE))
             }
         }
@@ -104,38 +113,44 @@ impl Arguments {
         Ok(runs.join(format!("{}-{now}-{}", host.host.name, std::process::id())))
     }
 
-    #[expect(clippy::print_stdout, reason = "the JSON document is this command's output")]
     fn report(&self, bundle: &SealedBundle, selection: &Selection) -> Result<ExitCode> {
         let policy = Policy::of(&bundle.record.expectations)?.only(selection.criteria());
         let report = Report::new(&bundle.record, &bundle.findings, &policy, bundle.dir.display().to_string())
             .restricted_to(&self.only);
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&report)?);
+            result(serde_json::to_string_pretty(&report)?)?;
         }
-        eprint!("{}", render(&report, std::io::stderr().is_terminal()));
+        say(render(&report, std::io::stderr().is_terminal()).trim_end());
         Ok(ExitCode::from(report.verdict.exit_code()))
     }
 }
 
-/// A fresh reference world in a private directory that goes away with it.
-struct ReferenceWorld(RamDir);
+/// A fresh reference world in a private directory that goes away with this process, however that ends.
+struct ReferenceWorld {
+    definition: PathBuf,
+    _lease: Lease,
+}
 
 impl ReferenceWorld {
     fn write() -> Result<Self> {
-        let dir = RamDir::new().context("making a private directory for the reference world")?;
         let sops = toolbox::sops()?;
-        world::write(&dir.path().join("world"), &world::WorldOptions { sops: &sops, fault: None })?;
-        Ok(Self(dir))
-    }
-
-    fn definition(&self) -> PathBuf {
-        self.0.path().join("world/coldproof.toml")
+        let mut lease = Lease::acquire(&Ledger::from(&Paths::from_env()), "reference", "reference-world")?;
+        let dir = ram_dir::leased(&mut lease).context("making a private directory for the reference world")?;
+        let world = world::write(&dir, &world::WorldOptions { sops: &sops, fault: None })?;
+        Ok(Self { definition: world.definition(), _lease: lease })
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the list is this command's output")]
-fn list_criteria() {
+/// The provider of this name, as the host definition knows them.
+fn provider(name: &str) -> Result<Provider, String> {
+    let known = [Provider::Qemu, Provider::Incus, Provider::Docker, Provider::Ssh];
+    let found = known.into_iter().find(|provider| provider.word() == name);
+    found.ok_or_else(|| format!("known are {}", known.map(Provider::word).join(", ")))
+}
+
+fn list_criteria() -> Result<()> {
     for criterion in coldproof_criteria::CRITERIA {
-        println!("{:<28} {}", criterion.name, criterion.summary);
+        result(format_args!("{:<28} {}", criterion.name, criterion.summary))?;
     }
+    Ok(())
 }

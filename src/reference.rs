@@ -5,7 +5,11 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Result, anyhow};
 use coldproof_reference::{faults, world};
 
-use crate::{failure::Usage, toolbox};
+use crate::{
+    failure::Usage,
+    output::{result, say},
+    toolbox,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -28,27 +32,23 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    #[expect(clippy::print_stdout, reason = "the list is this command's output")]
     pub(crate) fn run(self) -> Result<ExitCode> {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(faults())?);
+            result(serde_json::to_string_pretty(faults())?)?;
             return Ok(ExitCode::SUCCESS);
         }
         let Some(dir) = self.dir else {
             for fault in faults() {
-                println!("{:<32} {:<7} {}", fault.name, fault.layer, fault.criterion.join(", "));
-                println!("{:<32} {}", "", fault.summary);
+                result(format_args!("{:<32} {:<7} {}", fault.name, fault.layer, fault.criterion.join(", ")))?;
+                result(format_args!("{:<32} {}", "", fault.summary))?;
             }
             return Ok(ExitCode::SUCCESS);
         };
         let fault = self.fault.map(|name| named(&name)).transpose()?;
         let options = world::WorldOptions { sops: &toolbox::sops()?, fault };
         world::write(&dir, &options)?;
-        eprintln!(
-            "wrote {}; prove it with: coldproof prove --host {}",
-            dir.display(),
-            dir.join("coldproof.toml").display()
-        );
+        let definition = dir.join("coldproof.toml");
+        say(format_args!("wrote {}; prove it with: coldproof prove --host {}", dir.display(), definition.display()));
         Ok(ExitCode::SUCCESS)
     }
 }

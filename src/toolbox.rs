@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use coldproof_machines::{image, paths::Paths};
 use coldproof_testbed::tools;
 
+use crate::output::say;
+
 /// Forks of a running machine need `rom=off` of this QEMU or a later one.
 const QEMU_AT_LEAST: (u32, u32) = (8, 2);
 const BACKPORTS: &str = "/etc/apt/sources.list.d/coldproof-backports.sources";
@@ -47,7 +49,10 @@ impl Wanting {
         let line = |tool: &image::Tool| format!("{} (Debian package {})", tool.command, tool.debian_package);
         let mut lines: Vec<String> = self.tools.iter().map(line).collect();
         if self.qemu {
-            lines.push(format!("QEMU {}.{} or later (Debian packages, from backports on Debian 12)", QEMU_AT_LEAST.0, QEMU_AT_LEAST.1));
+            lines.push(format!(
+                "QEMU {}.{} or later (Debian packages, from backports on Debian 12)",
+                QEMU_AT_LEAST.0, QEMU_AT_LEAST.1
+            ));
         }
         if self.sops {
             lines.push("sops (a static binary from the Python package index)".to_owned());
@@ -62,9 +67,9 @@ pub(crate) fn install() -> Result<()> {
     if wanting.is_empty() {
         return Ok(());
     }
-    eprintln!("installing what is missing:");
+    say("installing what is missing:");
     for line in wanting.lines() {
-        eprintln!("  {line}");
+        say(format_args!("  {line}"));
     }
     ensure!(
         rustix::process::geteuid().is_root(),
@@ -118,7 +123,7 @@ fn install_sops() -> Result<()> {
     let recipe = coldproof_reference::image_recipe();
     let binary = recipe.binaries.iter().find(|binary| binary.command == "sops");
     let binary = binary.context("the image's recipe has no sops")?;
-    image::fetch_binary(&Paths::from_env().cache.join("tools"), binary, &|line| eprintln!("  {line}"))?;
+    image::fetch_binary(&Paths::from_env().cache.join("tools"), binary, &|line| say(format_args!("  {line}")))?;
     Ok(())
 }
 

@@ -16,7 +16,7 @@ pub enum SelectError {
         source: globset::Error,
     },
     /// The glob selects nothing, which would look like a pass of nothing.
-    #[error("`{0}` names no criterion; `coldproof prove --help` lists them, or write for instance `tls.*`")]
+    #[error("`{0}` names no criterion; `coldproof prove --list` names them all, or write for instance `tls.*`")]
     Unknown(String),
 }
 

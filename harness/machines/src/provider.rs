@@ -138,11 +138,16 @@ pub trait Provider: Send + Sync {
     /// What this provider can do here.
     fn capabilities(&self) -> Capabilities;
 
-    /// Creates a machine that `lease` pays for. The lease is released when this fails.
+    /// Creates a machine that `lease` pays for, by `deadline`. The lease is released when this fails.
     ///
     /// # Errors
     /// [`ProvisionError`] when there is no machine; nothing of it is left.
-    async fn create(&self, spec: &MachineSpec, lease: Lease) -> Result<Box<dyn Machine>, ProvisionError>;
+    async fn create(
+        &self,
+        spec: &MachineSpec,
+        lease: Lease,
+        deadline: Deadline,
+    ) -> Result<Box<dyn Machine>, ProvisionError>;
 }
 
 /// A machine as seen from outside. Dropping it kills it and removes what it left.

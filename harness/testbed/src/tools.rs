@@ -27,6 +27,14 @@ pub fn sops() -> Result<PathBuf, MissingTool> {
     find("sops").ok_or(MissingTool { command: "sops" })
 }
 
+/// Checks that a command is installed.
+///
+/// # Errors
+/// When it is nowhere; the text says how to get it.
+pub fn require(command: &'static str) -> Result<(), MissingTool> {
+    find(command).map(drop).ok_or(MissingTool { command })
+}
+
 /// Where a command is: PATH, the system directories that an ordinary user's PATH lacks, coldproof's own tools.
 #[must_use]
 pub fn find(command: &str) -> Option<PathBuf> {
@@ -39,7 +47,7 @@ pub fn find(command: &str) -> Option<PathBuf> {
 
 /// A program that is needed is not installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{command}` is not installed; install it with `coldproof doctor --fix`")]
+#[error("`{command}` is not installed, or not in PATH; `coldproof doctor --fix` installs what a run needs")]
 pub struct MissingTool {
     /// The command.
     pub command: &'static str,

@@ -47,7 +47,7 @@ impl QemuProvider {
     pub async fn detect() -> Result<Self, ProvisionError> {
         let version = version().await.map_err(|error| ProvisionError::Unmet {
             problem: format!("{PROGRAM} does not run ({error})"),
-            remedy: "install qemu-system-x86 and qemu-utils, version 8.2 or later".to_owned(),
+            remedy: "`coldproof doctor --fix` installs it".to_owned(),
         })?;
         Ok(Self { choice: kvm::choose().await, version, warm_up: Vec::new() })
     }
@@ -81,22 +81,29 @@ impl QemuProvider {
         QemuMachine::launch(spec, lease, launch).await
     }
 
-    async fn stage(&self, spec: &MachineSpec, lease: &Lease) -> Result<Stage, ProvisionError> {
+    async fn stage(&self, spec: &MachineSpec, lease: &Lease, deadline: Deadline) -> Result<Stage, ProvisionError> {
         let stage = Stage::of(spec, &self.version, self.choice.acceleration.name(), &self.warm_up)
             .map_err(ProvisionError::io("reading the image"))?;
         if stage.exists() {
             return Ok(stage);
         }
-        let _lock = stage.lock().await.map_err(ProvisionError::io("locking the stage"))?;
+        let _lock = stage.lock(deadline).await.map_err(ProvisionError::io("locking the stage"))?;
         // Another process may have built it while this one waited for the lock.
         if !stage.exists() {
-            self.build(&stage, spec, lease).await?;
+            self.build(&stage, spec, lease, deadline).await?;
         }
         Ok(stage)
     }
 
     /// Boots a template under a lease of its own, warms it up, and saves it.
-    async fn build(&self, stage: &Stage, spec: &MachineSpec, lease: &Lease) -> Result<(), ProvisionError> {
+    async fn build(
+        &self,
+        stage: &Stage,
+        spec: &MachineSpec,
+        lease: &Lease,
+        deadline: Deadline,
+    ) -> Result<(), ProvisionError> {
+        let deadline = deadline.at_most(TEMPLATE_BOOT_LIMIT);
         let template = MachineSpec {
             name: format!("{}-template", spec.name),
             forwards: Vec::new(),
@@ -115,25 +122,31 @@ impl QemuProvider {
             shell: Shell::Booting,
         };
         let mut machine = QemuMachine::launch(&template, lease, launch).await?;
-        let guest = machine.guest(Deadline::after(TEMPLATE_BOOT_LIMIT)).await.map_err(unstarted)?;
-        self.warm(&guest).await?;
+        let guest = machine.guest(deadline).await.map_err(unstarted)?;
+        self.warm(&guest, deadline).await?;
         stage.save(machine.process(), &draft).await
     }
 
-    async fn warm(&self, guest: &Guest) -> Result<(), ProvisionError> {
+    async fn warm(&self, guest: &Guest, deadline: Deadline) -> Result<(), ProvisionError> {
         // What boots in the background is to be saved as finished, not half way.
-        let settled = guest.settle(Deadline::after(TEMPLATE_BOOT_LIMIT)).await.map_err(unstarted)?;
+        let settled = guest.settle(deadline).await.map_err(unstarted)?;
         tracing::debug!(?settled, "the template has booted");
         let flush = GuestCommand::new(["sync"]);
         for command in self.warm_up.iter().chain([&flush]) {
-            let output = guest.run(command, Deadline::after(WARM_UP_LIMIT)).await.map_err(unstarted)?;
+            let output = guest.run(command, deadline.at_most(WARM_UP_LIMIT)).await.map_err(unstarted)?;
             tracing::debug!(?command, status = output.status, "warmed up");
         }
         Ok(())
     }
 
     /// Forks the stage and runs a first command, which sets the clock.
-    async fn fork(&self, spec: &MachineSpec, lease: Lease, stage: &Stage) -> Result<QemuMachine, ProvisionError> {
+    async fn fork(
+        &self,
+        spec: &MachineSpec,
+        lease: Lease,
+        stage: &Stage,
+        deadline: Deadline,
+    ) -> Result<QemuMachine, ProvisionError> {
         let base = stage.disk();
         let launch = Launch {
             choice: &self.choice,
@@ -147,7 +160,7 @@ impl QemuProvider {
         tracing::debug!("QEMU answers");
         stage.restore(&mut machine.process().qmp).await?;
         tracing::debug!("the stage is restored");
-        let deadline = Deadline::after(FIRST_COMMAND_LIMIT);
+        let deadline = deadline.at_most(FIRST_COMMAND_LIMIT);
         let guest = machine.guest(deadline).await.map_err(unstarted)?;
         let clock = guest.run(&set_clock(), deadline).await.map_err(unstarted)?;
         if clock.success() {
@@ -159,18 +172,26 @@ impl QemuProvider {
 
     /// Forks the stage `blank`, which is built first if need be. What does not work is deleted,
     /// and the machine boots instead and says why.
-    async fn fork_or_boot(&self, spec: &MachineSpec, lease: Lease) -> Result<QemuMachine, ProvisionError> {
-        let stage = match self.stage(spec, &lease).await {
+    async fn fork_or_boot(
+        &self,
+        spec: &MachineSpec,
+        lease: Lease,
+        deadline: Deadline,
+    ) -> Result<QemuMachine, ProvisionError> {
+        let stage = match self.stage(spec, &lease, deadline).await {
             Ok(stage) => stage,
+            // There is no time left to boot in, and this error has the console's last words.
+            Err(error) if deadline.has_passed() => return Err(error),
             Err(error) => return self.boot(spec, lease, Some(format!("no stage to fork: {error}"))).await,
         };
         let successor = lease.successor();
-        let error = match self.fork(spec, lease, &stage).await {
+        let error = match self.fork(spec, lease, &stage, deadline).await {
             Ok(machine) => return Ok(machine),
+            Err(error) if deadline.has_passed() => return Err(error),
             Err(error) => error,
         };
         tracing::warn!(%error, stage = stage.fingerprint(), "the stage does not restore; booting instead");
-        if let Err(error) = stage.delete().await {
+        if let Err(error) = stage.delete(deadline).await {
             tracing::warn!(%error, "deleting the stage");
         }
         self.boot(
@@ -198,12 +219,17 @@ impl Provider for QemuProvider {
         }
     }
 
-    async fn create(&self, spec: &MachineSpec, lease: Lease) -> Result<Box<dyn Machine>, ProvisionError> {
+    async fn create(
+        &self,
+        spec: &MachineSpec,
+        lease: Lease,
+        deadline: Deadline,
+    ) -> Result<Box<dyn Machine>, ProvisionError> {
         check_readable(spec)?;
         let machine = if spec.cold {
             self.boot(spec, lease, None).await?
         } else if self.forks() {
-            self.fork_or_boot(spec, lease).await?
+            self.fork_or_boot(spec, lease, deadline).await?
         } else {
             let why = format!("QEMU {} is older than 8.2, which forks need", self.version);
             self.boot(spec, lease, Some(why)).await?

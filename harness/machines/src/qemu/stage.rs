@@ -90,7 +90,7 @@ impl Stage {
 
     /// Waits until no other process builds or deletes this stage. The kernel drops the lock of
     /// a process that dies.
-    pub(super) async fn lock(&self) -> io::Result<File> {
+    pub(super) async fn lock(&self, deadline: Deadline) -> io::Result<File> {
         let file = File::options().create(true).truncate(false).write(true).open(self.dir.with_extension("lock"))?;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         // Not the runtime's blocking pool: a runtime waits for that before it ends.
@@ -98,7 +98,7 @@ impl Stage {
             let locked = flock(&file, FlockOperation::LockExclusive).map(|()| file);
             drop(sender.send(locked));
         });
-        match Deadline::after(LOCK_LIMIT).bound(receiver).await {
+        match deadline.at_most(LOCK_LIMIT).bound(receiver).await {
             Ok(Ok(locked)) => Ok(locked?),
             _ => Err(io::Error::new(io::ErrorKind::TimedOut, "another process holds the stage's lock")),
         }
@@ -120,8 +120,8 @@ impl Stage {
     }
 
     /// Deletes a stage that does not work. Machines that were forked from it keep their files open.
-    pub(super) async fn delete(&self) -> io::Result<()> {
-        let _lock = self.lock().await?;
+    pub(super) async fn delete(&self, deadline: Deadline) -> io::Result<()> {
+        let _lock = self.lock(deadline).await?;
         fs::remove_dir_all(&self.dir)
     }
 }

@@ -101,7 +101,7 @@ impl Bench {
     }
 
     pub(crate) async fn create(&self, spec: &MachineSpec) -> anyhow::Result<Box<dyn Machine>> {
-        Ok(self.provider.create(spec, self.lease(&spec.name)?).await?)
+        Ok(self.provider.create(spec, self.lease(&spec.name)?, within(300)).await?)
     }
 
     pub(crate) async fn fork(&self, name: &str) -> anyhow::Result<(Box<dyn Machine>, Guest)> {
@@ -193,7 +193,7 @@ pub(crate) fn own_until_killed() {
         let lease = Lease::acquire(&ledger, "test", "owned")?;
         let spec =
             Bench { dir: tempfile::tempdir()?, provider: provider.clone(), started: Instant::now() }.spec("owned");
-        let mut machine = provider.create(&MachineSpec { cold: false, ..spec }, lease).await?;
+        let mut machine = provider.create(&MachineSpec { cold: false, ..spec }, lease, within(300)).await?;
         machine.guest(within(60)).await?;
         writeln!(io::stdout(), "running")?;
         std::future::pending::<anyhow::Result<()>>().await

@@ -123,7 +123,7 @@ pub(crate) async fn never_boots(bench: Bench) -> anyhow::Result<()> {
     ensure!(receipt.is_clean(), "{receipt}");
 
     let spec = MachineSpec { memory: 1 << 50, ..bench.spec("impossible") };
-    let error = bench.provider.create(&spec, bench.lease("impossible")?).await.err().context("it started")?;
+    let error = bench.provider.create(&spec, bench.lease("impossible")?, soon()).await.err().context("it started")?;
     bench.note(&error.to_string());
     bench.assert_clean()
 }

@@ -15,7 +15,7 @@ use super::{explain::explain, values::ValueError};
 pub enum HostError {
     /// The file cannot be read.
     #[error(
-        "cannot read host definition {path}: {source}\n  = remedy: name the file with `--host`, or write one with `coldproof init`"
+        "cannot read host definition {path}: {source}\n  = remedy: name the file with `--host`; `coldproof reference DIR` writes one to start from"
     )]
     Unreadable {
         /// The file.

@@ -12,8 +12,8 @@ use coldproof_machines::{
 };
 
 use crate::{
-    host::{HostError, KeyError},
-    sops::SopsError,
+    host::{HostError, KeyError, Provider},
+    sops::{SopsError, recipients::IdentityError},
     source::{ErrorKind, SourceError},
     tools::MissingTool,
 };
@@ -27,6 +27,26 @@ pub enum RunError {
     /// A key or credential that the host definition names.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The one secret is none.
+    #[error("the bootstrap key cannot be used: {0}")]
+    BootstrapKey(#[source] IdentityError),
+    /// Machines of this provider cannot be made.
+    #[error(
+        "this version of coldproof makes no machines with the provider `{}`; \
+         write `provider = \"qemu\"` under [machine], or give --provider qemu",
+        .0.word()
+    )]
+    Provider(Provider),
+    /// The machine's disk is smaller than the image that is to be on it.
+    #[error(
+        "a disk of {disk_mib} MiB does not hold the image of {image_mib} MiB; write a larger `disk` under [machine]"
+    )]
+    DiskTooSmall {
+        /// Size of the disk in MiB.
+        disk_mib: u64,
+        /// Size of the image's root disk in MiB.
+        image_mib: u64,
+    },
     /// A program that is not installed.
     #[error(transparent)]
     Tool(#[from] MissingTool),
@@ -111,7 +131,13 @@ impl RunError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Host(_) | Self::Key(_) | Self::Selection(_) | Self::OutExists(_) => ErrorKind::Definition,
+            Self::Host(_)
+            | Self::Key(_)
+            | Self::BootstrapKey(_)
+            | Self::Provider(_)
+            | Self::DiskTooSmall { .. }
+            | Self::Selection(_)
+            | Self::OutExists(_) => ErrorKind::Definition,
             Self::Source(error) => error.kind(),
             Self::Sops(error) => error.kind(),
             _ => ErrorKind::Infrastructure,

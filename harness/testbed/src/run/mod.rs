@@ -9,6 +9,7 @@ mod error;
 mod guest;
 mod guest_network;
 mod plan;
+mod preflight;
 mod progress;
 mod rebuild;
 mod seal;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use coldproof_criteria::{CRITERIA, Criterion, Need, SelectError, select};
 use coldproof_machines::image::Recipe;
 
+use crate::host::Provider;
+
 /// What to prove, on what, and where to put the evidence.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -16,6 +18,8 @@ pub struct Plan {
     pub cold: bool,
     /// Leave the machine running afterwards.
     pub keep: bool,
+    /// Who makes the machines, instead of whom the host definition names.
+    pub provider: Option<Provider>,
     /// Directory of the bundle; must not exist yet.
     pub out: PathBuf,
     /// Recipe of the blank image.
@@ -39,7 +43,7 @@ impl Plan {
     /// Everything, on machines forked from the `blank` stage of `image`, recorded into `out`.
     #[must_use]
     pub const fn new(out: PathBuf, image: Recipe) -> Self {
-        Self { only: Vec::new(), at_most: Reach::Switched, cold: false, keep: false, out, image }
+        Self { only: Vec::new(), at_most: Reach::Switched, cold: false, keep: false, provider: None, out, image }
     }
 
     /// The criteria that the plan selects.

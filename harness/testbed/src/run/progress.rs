@@ -68,6 +68,10 @@ pub trait Progress: Send + Sync {
     fn began(&self, phase: Phase);
     /// What a phase is doing now; replaces what it said before.
     fn detail(&self, phase: Phase, line: &str);
+    /// How much memory a phase uses in the guest now, in bytes.
+    fn memory(&self, phase: Phase, bytes: u64) {
+        let _ = (phase, bytes);
+    }
     /// A phase ended.
     fn ended(&self, phase: Phase, milliseconds: u64);
     /// Something that should stay on the screen.
@@ -114,6 +118,10 @@ impl<'a> Stopwatch<'a> {
 
     pub(super) fn detail(&self, phase: Phase, line: &str) {
         self.progress.detail(phase, line);
+    }
+
+    pub(super) fn memory(&self, phase: Phase, bytes: u64) {
+        self.progress.memory(phase, bytes);
     }
 
     pub(super) fn note(&self, line: &str) {

@@ -58,7 +58,8 @@ impl<'a> Rebuild<'a> {
     pub(super) async fn follow(self, stopwatch: &Stopwatch<'_>, phase: Phase) -> Result<RebuildObservation, RunError> {
         loop {
             let progress = self.wait(Duration::from_secs(1)).await?;
-            stopwatch.detail(phase, &describe(&progress));
+            stopwatch.memory(phase, progress.memory_bytes);
+            stopwatch.detail(phase, progress.last_line.trim());
             if progress.ended {
                 break;
             }
@@ -81,10 +82,6 @@ impl<'a> Rebuild<'a> {
         let bytes = self.session.must("following the rebuild", &command).await?;
         serde_json::from_slice(&bytes).map_err(|source| RunError::Observer { subcommand: "wait".to_owned(), source })
     }
-}
-
-fn describe(progress: &Progress) -> String {
-    format!("{:>4} MiB  {}", progress.memory_bytes >> 20, progress.last_line.trim())
 }
 
 #[cfg(test)]

@@ -22,7 +22,9 @@ use rand::RngCore as _;
 use tokio::sync::{OnceCell, watch};
 use zeroize::Zeroizing;
 
-use super::{Phase, Plan, RunError, Selection, guest::Session, guest_network::GuestNetwork, progress::Stopwatch};
+use super::{
+    Phase, Plan, RunError, Selection, guest::Session, guest_network::GuestNetwork, preflight, progress::Stopwatch,
+};
 use crate::{
     host::{Fault, FaultStage, HostDefinition},
     sops::{HeldKey, SopsRequest},
@@ -78,11 +80,8 @@ impl<'a> Setting<'a> {
         stopwatch: Stopwatch<'a>,
     ) -> Result<Self, RunError> {
         let selection = plan.selection()?;
-        if plan.out.exists() {
-            return Err(RunError::OutExists(plan.out.clone()));
-        }
+        let key = preflight::check(host, plan, &selection)?;
         let expectations = host.expectations();
-        let key = host.bootstrap.key.read()?;
         let paths = Paths::from_env();
         let run = random_hex::<8>();
         let ledger = Ledger::at(&paths.state);
@@ -130,10 +129,11 @@ impl<'a> Setting<'a> {
             cold: self.plan.cold,
             image: machines.image.boot_image(),
         };
+        check_disk(&spec)?;
         let lease = Lease::acquire(&self.ledger, &self.context.run, &spec.name)?;
         // Building the image is not the machine's time.
         let deadline = Deadline::after(self.host.machine.deadline.into());
-        let mut machine = machines.provider.create(&spec, lease).await?;
+        let mut machine = machines.provider.create(&spec, lease, deadline).await?;
         let guest = machine.guest(deadline).await?;
         // A shell answers before the network is up. What failed while booting, the inventory will tell.
         guest.settle(deadline).await?;
@@ -264,6 +264,15 @@ impl Machines {
         let image = stopwatch.time(Phase::Image, ensure).await?;
         Ok(Self { provider: Box::new(QemuProvider::detect().await?), image })
     }
+}
+
+/// A disk that cuts the image off would boot into nothing, and only the deadline would tell.
+fn check_disk(spec: &MachineSpec) -> Result<(), RunError> {
+    let image = fs::metadata(&spec.image.root).map_err(RunError::io("looking at the image"))?.len();
+    if spec.disk < image {
+        return Err(RunError::DiskTooSmall { disk_mib: spec.disk >> 20, image_mib: image >> 20 });
+    }
+    Ok(())
 }
 
 /// Where the bundle is made: beside its place, so that it can be moved there in one step. Absolute, for the reaper.
