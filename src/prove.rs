@@ -10,6 +10,7 @@ use coldproof_testbed::{
     host::{HostDefinition, Provider},
     ram_dir,
     run::{self, Plan, Reach, Selection},
+    tools,
 };
 use coldproof_verdict::{Policy, Report, render};
 
@@ -108,7 +109,12 @@ impl Arguments {
             return Ok(out.clone());
         }
         let runs = Paths::from_env().state.join("runs");
-        std::fs::create_dir_all(&runs).with_context(|| format!("making {}", runs.display()))?;
+        std::fs::create_dir_all(&runs).with_context(|| {
+            format!(
+                "making {}; set COLDPROOF_STATE to a directory that may be written to, or use --out",
+                runs.display()
+            )
+        })?;
         let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
         Ok(runs.join(format!("{}-{now}-{}", host.host.name, std::process::id())))
     }
@@ -133,7 +139,8 @@ struct ReferenceWorld {
 
 impl ReferenceWorld {
     fn write() -> Result<Self> {
-        let sops = toolbox::sops()?;
+        tools::require("git")?;
+        let sops = tools::sops()?;
         let mut lease = Lease::acquire(&Ledger::from(&Paths::from_env()), "reference", "reference-world")?;
         let dir = ram_dir::leased(&mut lease).context("making a private directory for the reference world")?;
         let world = world::write(&dir, &world::WorldOptions { sops: &sops, fault: None })?;

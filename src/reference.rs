@@ -4,11 +4,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, anyhow};
 use coldproof_reference::{faults, world};
+use coldproof_testbed::tools;
 
 use crate::{
     failure::Usage,
     output::{result, say},
-    toolbox,
 };
 
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,8 @@ impl Arguments {
             return Ok(ExitCode::SUCCESS);
         };
         let fault = self.fault.map(|name| named(&name)).transpose()?;
-        let options = world::WorldOptions { sops: &toolbox::sops()?, fault };
+        tools::require("git")?;
+        let options = world::WorldOptions { sops: &tools::sops()?, fault };
         world::write(&dir, &options)?;
         let definition = dir.join("coldproof.toml");
         say(format_args!("wrote {}; prove it with: coldproof prove --host {}", dir.display(), definition.display()));

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -15,11 +15,6 @@ use crate::output::say;
 /// Forks of a running machine need `rom=off` of this QEMU or a later one.
 const QEMU_AT_LEAST: (u32, u32) = (8, 2);
 const BACKPORTS: &str = "/etc/apt/sources.list.d/coldproof-backports.sources";
-
-/// Where sops is.
-pub(crate) fn sops() -> Result<PathBuf> {
-    Ok(tools::sops()?)
-}
 
 /// What a run needs and this machine lacks.
 pub(crate) struct Wanting {

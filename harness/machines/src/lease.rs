@@ -23,16 +23,26 @@ use crate::{
 
 /// A lease could not be taken, extended or handed over.
 #[derive(Debug, thiserror::Error)]
-#[error("{what}: {source}")]
+#[error("{what}: {source}{remedy}")]
 pub struct LeaseError {
     what: String,
     source: io::Error,
+    remedy: &'static str,
 }
+
+/// What helps where a file or directory is refused.
+const WRITABLE: &str = "; see that it may be written to and that its disk is not full, or set COLDPROOF_STATE and \
+                        COLDPROOF_RUNTIME to directories on another";
 
 impl LeaseError {
     fn at(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
-        move |source| Self { what, source }
+        move |source| Self { what, source, remedy: "" }
+    }
+
+    fn writing(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self { what, source, remedy: WRITABLE }
     }
 }
 
@@ -56,7 +66,7 @@ impl Lease {
     /// [`LeaseError`] when the ledger cannot be written or this program is no reaper.
     pub fn acquire(ledger: &Ledger, run: &str, machine: &str) -> Result<Self, LeaseError> {
         let state = ledger.state().display();
-        ledger.prepare().map_err(LeaseError::at(format!("preparing the ledger in {state}")))?;
+        ledger.prepare().map_err(LeaseError::writing(format!("preparing the ledger in {state}")))?;
         let id = random_id().map_err(LeaseError::at("choosing a lease id"))?;
         let owner = ProcessIdentity::current().map_err(LeaseError::at("reading /proc/self/stat"))?;
         let reaper = Reaper::start(ledger, &id).map_err(LeaseError::at("starting the reaper"))?;
@@ -71,7 +81,7 @@ impl Lease {
         };
         let mut lease = Self { ledger: ledger.clone(), entry, reaper, released: false };
         lease.contain()?;
-        make_private_dir(lease.dir()).map_err(LeaseError::at(format!("creating {}", lease.dir().display())))?;
+        make_private_dir(lease.dir()).map_err(LeaseError::writing(format!("creating {}", lease.dir().display())))?;
         tracing::debug!(lease = lease.id(), machine, containment = ?lease.containment(), "lease taken");
         Ok(lease)
     }
@@ -90,7 +100,7 @@ impl Lease {
     }
 
     fn record(&self) -> Result<(), LeaseError> {
-        self.ledger.write(&self.entry).map_err(LeaseError::at("writing the ledger entry"))
+        self.ledger.write(&self.entry).map_err(LeaseError::writing("writing the ledger entry"))
     }
 
     /// How to take another lease in the same ledger and run, also after this one is used up.
@@ -137,7 +147,7 @@ impl Lease {
         let what = format!("creating {}", path.display());
         self.entry.directories.push(path.clone());
         self.record()?;
-        make_private_dir(&path).map_err(LeaseError::at(what))
+        make_private_dir(&path).map_err(LeaseError::writing(what))
     }
 
     /// Removes everything the lease holds and says what is gone.

@@ -4,6 +4,9 @@ use super::values::REMEDY;
 
 const REFERENCE: &str = "docs/host-definition.md lists every key with an example";
 
+/// Sections that every host definition has.
+const SECTIONS: &[&str] = &["host", "source", "bootstrap"];
+
 /// Splits `message` into problem and remedy.
 pub(super) fn explain(message: &str) -> (String, String) {
     if let Some((problem, remedy)) = message.split_once(REMEDY) {
@@ -16,6 +19,9 @@ pub(super) fn explain(message: &str) -> (String, String) {
     }
     if message.starts_with("unknown variant") {
         return (format!("`{found}` is not among the choices"), suggest(found, known, "write one of"));
+    }
+    if message.starts_with("missing field") && SECTIONS.contains(&found) {
+        return (format!("the section [{found}] is missing"), format!("add `[{found}]` with its keys; {REFERENCE}"));
     }
     if message.starts_with("missing field") {
         return (format!("the key `{found}` is missing"), format!("add `{found} = …`; {REFERENCE}"));
