@@ -5,7 +5,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{doctor, image, machines, prove, reference};
+use crate::{doctor, image, machines, progress::Log, prove, reference};
 
 /// Prove, cold, that a host rebuilds itself from git and one key.
 #[derive(Debug, Parser)]
@@ -64,7 +64,7 @@ pub(crate) fn log_to_stderr(verbose: u8) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| default.into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Log)
         .with_ansi(std::io::stderr().is_terminal())
         // It would say that it cannot write where it cannot write, and panic at that.
         .log_internal_errors(false)

@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::IsTerminal as _,
-    sync::{Mutex, MutexGuard, PoisonError},
+    io::{self, IsTerminal as _, Write},
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -12,9 +12,24 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::output::say;
 
+/// What is drawn. There is one terminal, whatever runs; log lines have to go around what is drawn on it.
+static LINES: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Writes log lines to stderr, above whatever is drawn there.
+pub(crate) struct Log;
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LINES.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 /// Shows every running phase in a line of its own: what it is, for how long, and what it does.
 pub(crate) struct Display {
-    lines: MultiProgress,
     running: Mutex<BTreeMap<Phase, Line>>,
     terminal: bool,
 }
@@ -36,7 +51,7 @@ impl Line {
 
 impl Display {
     pub(crate) fn new() -> Self {
-        Self { lines: MultiProgress::new(), running: Mutex::default(), terminal: std::io::stderr().is_terminal() }
+        Self { running: Mutex::default(), terminal: std::io::stderr().is_terminal() }
     }
 
     /// Takes whatever is still shown off the screen.
@@ -53,7 +68,7 @@ impl Display {
     fn say(&self, line: &str) {
         if self.terminal {
             // A line that cannot be drawn is no reason to end a run.
-            let _ = self.lines.println(line);
+            let _ = LINES.println(line);
         } else {
             say(line);
         }
@@ -63,7 +78,7 @@ impl Display {
         if !self.terminal {
             return ProgressBar::hidden();
         }
-        let bar = self.lines.add(ProgressBar::new_spinner());
+        let bar = LINES.add(ProgressBar::new_spinner());
         let style = ProgressStyle::with_template("{spinner} {prefix:<13} {elapsed:>4}  {wide_msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.set_prefix(phase.name());

@@ -1,6 +1,6 @@
 //! `coldproof reference`: a fresh world to prove, with or without a seeded fault.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, anyhow};
 use coldproof_reference::{faults, world};
@@ -47,7 +47,14 @@ impl Arguments {
         let fault = self.fault.map(|name| named(&name)).transpose()?;
         tools::require("git")?;
         let options = world::WorldOptions { sops: &tools::sops()?, fault };
-        world::write(&dir, &options)?;
+        let is_new = !dir.exists();
+        if let Err(error) = world::write(&dir, &options) {
+            // Half a world has keys and nothing that they are for.
+            if is_new {
+                let _ = fs::remove_dir_all(&dir);
+            }
+            return Err(error);
+        }
         let definition = dir.join("coldproof.toml");
         say(format_args!("wrote {}; prove it with: coldproof prove --host {}", dir.display(), definition.display()));
         Ok(ExitCode::SUCCESS)

@@ -69,7 +69,7 @@ impl Lease {
         ledger.prepare().map_err(LeaseError::writing(format!("preparing the ledger in {state}")))?;
         let id = random_id().map_err(LeaseError::at("choosing a lease id"))?;
         let owner = ProcessIdentity::current().map_err(LeaseError::at("reading /proc/self/stat"))?;
-        let reaper = Reaper::start(ledger, &id).map_err(LeaseError::at("starting the reaper"))?;
+        let reaper = Reaper::start(ledger, &id).map_err(LeaseError::writing("starting the reaper"))?;
         let entry = LedgerEntry {
             directories: vec![ledger.lease_dir(&id)],
             lease: id,

@@ -200,7 +200,10 @@ pub enum ProvisionError {
         remedy: String,
     },
     /// The machine's process ended, or did not answer.
-    #[error("the machine did not start: {reason}")]
+    #[error(
+        "the machine did not start: {reason}\n\
+         see that the sizes under [machine] fit, or check the image with `coldproof image --verify`"
+    )]
     Start {
         /// What the process said.
         reason: String,
@@ -226,7 +229,10 @@ impl ProvisionError {
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// The deadline passed.
-    #[error("{name} did not take commands before its deadline; its console ended with:\n{console}")]
+    #[error(
+        "{name} did not take commands before its deadline, which is in the host definition; \
+         its console ended with:\n{console}"
+    )]
     Deadline {
         /// The machine.
         name: String,

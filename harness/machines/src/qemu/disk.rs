@@ -6,7 +6,25 @@ use tokio::process::Command;
 
 use crate::provider::ProvisionError;
 
+/// What a machine may need: a host's closure, its journal and the packets it sent. QEMU stops a machine whose disk cannot
+/// grow any more, and only its deadline would end that.
+const NEEDED_MIB: u64 = 512;
+
 const PROGRAM: &str = "/usr/bin/qemu-img";
+
+/// Checks that there is room in `dir` for what a machine writes.
+pub(super) fn check_space(dir: &Path) -> Result<(), ProvisionError> {
+    let what = || format!("looking for room in {}", dir.display());
+    let space = rustix::fs::statvfs(dir).map_err(|error| ProvisionError::io(what())(error.into()))?;
+    let available_mib = (space.f_bavail * space.f_frsize) >> 20;
+    if available_mib >= NEEDED_MIB {
+        return Ok(());
+    }
+    Err(ProvisionError::Unmet {
+        problem: format!("{} has {available_mib} MiB left and a machine needs {NEEDED_MIB} MiB", dir.display()),
+        remedy: "free some, or set COLDPROOF_STATE to a directory on a larger disk".to_owned(),
+    })
+}
 
 /// Creates the overlay (qcow2) `overlay` of `size` bytes over `base`, given with its format.
 pub(super) async fn create_overlay(base: (&Path, &str), overlay: &Path, size: u64) -> Result<(), ProvisionError> {

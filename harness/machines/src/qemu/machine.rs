@@ -109,7 +109,10 @@ impl QemuMachine {
     }
 
     fn boot_error(&self, source: TransportError) -> BootError {
-        let log = tail(&self.command_line.console_log, CONSOLE_LINES);
+        let mut log = tail(&self.command_line.console_log, CONSOLE_LINES);
+        if log.is_empty() {
+            "(it is empty)".clone_into(&mut log);
+        }
         let name = self.lease.machine().to_owned();
         match source {
             TransportError::Deadline { .. } => BootError::Deadline { name, console: log },

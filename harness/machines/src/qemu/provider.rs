@@ -8,6 +8,7 @@ use tokio::process::Command;
 use super::{
     command_line::Memory,
     console::Shell,
+    disk::check_space,
     kvm::{self, Choice},
     machine::{Launch, QemuMachine},
     network::is_public,
@@ -226,6 +227,7 @@ impl Provider for QemuProvider {
         deadline: Deadline,
     ) -> Result<Box<dyn Machine>, ProvisionError> {
         check_readable(spec)?;
+        check_space(lease.dir())?;
         let machine = if spec.cold {
             self.boot(spec, lease, None).await?
         } else if self.forks() {

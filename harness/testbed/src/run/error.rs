@@ -1,6 +1,6 @@
 //! Why a run ended without a bundle, and whose business it is.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 use coldproof_criteria::SelectError;
 use coldproof_evidence::bundle::BundleError;
@@ -74,6 +74,18 @@ pub enum RunError {
     /// The way to a guest was lost.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// The machine's deadline passed.
+    #[error(
+        "the machine's deadline of {} passed while `{command}` ran; \
+         write a longer `deadline` under [machine], or see with --keep what it waits for",
+        humantime::format_duration(*limit)
+    )]
+    Late {
+        /// From the host definition.
+        limit: Duration,
+        /// The first words of the command.
+        command: String,
+    },
     /// A file could not be put into or taken out of a guest.
     #[error(transparent)]
     GuestFile(#[from] GuestFileError),
@@ -141,6 +153,17 @@ impl RunError {
             Self::Source(error) => error.kind(),
             Self::Sops(error) => error.kind(),
             _ => ErrorKind::Infrastructure,
+        }
+    }
+
+    /// The same error, in the words of the host definition where it is about the deadline there.
+    pub(super) fn with_deadline(self, limit: Duration) -> Self {
+        match self {
+            Self::Transport(TransportError::Deadline { command })
+            | Self::GuestFile(GuestFileError::Transport(TransportError::Deadline { command })) => {
+                Self::Late { limit, command }
+            }
+            other => other,
         }
     }
 

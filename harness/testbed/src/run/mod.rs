@@ -48,7 +48,8 @@ pub async fn run(host: &HostDefinition, plan: &Plan, progress: &dyn Progress) ->
     let stopwatch = Stopwatch::start(progress);
     let setting = Setting::prepare(host, plan, stopwatch).await?;
     let (controller, subject, witness) =
-        tokio::try_join!(controller(&setting), subject::run(&setting), witness::run(&setting))?;
+        tokio::try_join!(controller(&setting), subject::run(&setting), witness::run(&setting))
+            .map_err(|error| error.with_deadline(host.machine.deadline.into()))?;
     seal::seal(setting, Recorded { controller, subject, witness })
 }
 

@@ -96,7 +96,9 @@ impl Selection {
     /// How far the subject machine has to go for the selected criteria.
     #[must_use]
     pub fn reach(&self) -> Reach {
-        let needed = self.criteria.iter().flat_map(|criterion| criterion.needs.iter().chain(criterion.uses));
+        // What is said of the repositories is judged in a guest's checkout as well, but is no reason to make a machine.
+        let used = |criterion: &Criterion| if criterion.family() == "source" { &[] } else { criterion.uses };
+        let needed = self.criteria.iter().flat_map(|criterion| criterion.needs.iter().chain(used(criterion)));
         needed.map(|&need| reach_of(need)).max().unwrap_or(Reach::Source).min(self.at_most)
     }
 }

@@ -3,7 +3,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -14,7 +17,7 @@ use coldproof_machines::{
     lease::Lease,
     ledger::Ledger,
     paths::Paths,
-    provider::{Machine, MachineSpec, Provider},
+    provider::{Machine, MachineSpec, Provider, Start},
     qemu::QemuProvider,
     receipt::Destroyed,
 };
@@ -53,6 +56,8 @@ pub(super) struct Setting<'a> {
     machines: OnceCell<Machines>,
     committed: watch::Sender<Option<Committed>>,
     destroyed: Mutex<Vec<Destroyed>>,
+    /// Whether any machine was forked; one whose stage does not work boots instead.
+    forked: AtomicBool,
 }
 
 /// How long one look from outside may take.
@@ -100,6 +105,7 @@ impl<'a> Setting<'a> {
             context: context(host, plan, run),
             committed: watch::Sender::new(None),
             destroyed: Mutex::default(),
+            forked: AtomicBool::new(false),
             host,
             plan,
             selection,
@@ -134,6 +140,9 @@ impl<'a> Setting<'a> {
         // Building the image is not the machine's time.
         let deadline = Deadline::after(self.host.machine.deadline.into());
         let mut machine = machines.provider.create(&spec, lease, deadline).await?;
+        if matches!(machine.evidence().start, Start::Fork { .. }) {
+            self.forked.store(true, Ordering::Relaxed);
+        }
         let guest = machine.guest(deadline).await?;
         // A shell answers before the network is up. What failed while booting, the inventory will tell.
         guest.settle(deadline).await?;
@@ -172,6 +181,7 @@ impl<'a> Setting<'a> {
         if let Some(machines) = self.machines.get() {
             let capabilities = machines.provider.capabilities();
             context.provider = capabilities.provider;
+            context.cold = !self.forked.load(Ordering::Relaxed);
             context.accelerator = capabilities.accelerator.name;
             context.image = Some(machines.image.digest);
             context.image_packages.clone_from(&machines.image.manifest);

@@ -113,6 +113,8 @@ pub(crate) enum Trouble {
     Redirected,
     /// The URL's protocol is not allowed.
     Protocol,
+    /// This computer's own.
+    Here,
     /// Everything else: name resolution, connections, time, TLS, server errors.
     Unreachable,
 }
@@ -121,6 +123,7 @@ impl GitFailure {
     /// Tells the kinds of trouble apart by git's words in the C locale.
     pub(crate) fn trouble(&self) -> Trouble {
         const SIGNS: &[(&str, Trouble)] = &[
+            ("no space left on device", Trouble::Here),
             ("transport '", Trouble::Protocol),
             ("protocol '", Trouble::Protocol),
             ("authentication failed", Trouble::Refused),
@@ -153,7 +156,7 @@ impl GitFailure {
             Trouble::Missing => SourceError::Missing { url, words },
             Trouble::Redirected => SourceError::Redirected { url },
             Trouble::Protocol => SourceError::Protocol { url, words },
-            Trouble::NoSuchCommit => SourceError::Git { command: self.command, words },
+            Trouble::NoSuchCommit | Trouble::Here => SourceError::Git { command: self.command, words },
             Trouble::Unreachable => SourceError::Unreachable { url, words },
         }
     }
@@ -173,6 +176,7 @@ mod tests {
     #[case("fatal: unable to access 'http://h/': The requested URL returned error: 500", Trouble::Unreachable)]
     #[case("fatal: unable to access 'http://h/': Could not resolve host: h", Trouble::Unreachable)]
     #[case("fatal: unable to access 'http://h/': Failed to connect to h port 80", Trouble::Unreachable)]
+    #[case("fatal: write error: No space left on device", Trouble::Here)]
     #[case("fatal: transport 'file' not allowed", Trouble::Protocol)]
     #[case("error: upload-pack: not our ref 0123", Trouble::NoSuchCommit)]
     #[case("timed out after 60 seconds", Trouble::Unreachable)]
