@@ -83,12 +83,14 @@ impl Containment {
             // Kernels before 5.14 have no such file; the processes are killed one by one below.
             tracing::debug!(%error, path = %path.display(), "cgroup.kill");
         }
-        let killed = kill_members(|| self.members(lease), KILL_LIMIT);
+        // A process that its owner started just before dying may still be on its way into the group: it has the mark.
+        let processes = || with_environment(MARK, lease).into_iter().chain(self.members(lease)).collect();
+        let killed = kill_members(processes, KILL_LIMIT);
         tracing::debug!(lease, ?killed, "killed the lease's processes");
         let mut released = vec![ReleasedResource {
             kind: ResourceKind::Processes,
             name: format!("processes of lease {lease}"),
-            gone: alive(with_environment(MARK, lease).into_iter().chain(self.members(lease))).is_empty(),
+            gone: alive(processes()).is_empty(),
         }];
         if let Some(path) = self.cgroup() {
             if let Err(error) = remove_group(path) {
