@@ -174,7 +174,8 @@ mod tests {
         #[case] directory: Option<&str>,
         #[case] status: i32,
     ) {
-        let wrapper = r#"bash -c "$1" bash / "$2""#;
+        // Of a lone command the outer bash would make itself, and then be what is killed.
+        let wrapper = r#"bash -c "$1" bash / "$2"; exit $?"#;
         let output = Command::new("bash").args(["-c", wrapper, "bash", LINE, line]).output().unwrap();
         assert_eq!(split(&output.stdout), (said.as_bytes(), directory.map(str::to_owned)));
         assert_eq!(output.status.code(), Some(status));
