@@ -19,7 +19,7 @@ mod toolbox;
 
 fn main() -> ExitCode {
     // The reaper, the relay and the KVM probe are this same program under hidden names; they must not start a runtime.
-    coldproof_machines::helper::dispatch();
+    coldproof_testbed::dispatch();
     let cli = cli::Cli::parse();
     cli::log_to_stderr(cli.verbose);
     failure::report(cli.run())

@@ -8,7 +8,12 @@ use std::{
     process::ExitCode,
 };
 
-use crate::{launch, qemu::kvm_probe, reaper, relay};
+use crate::{
+    launch,
+    qemu::kvm_probe,
+    reaper, relay,
+    remote::{self, RemoteProvider},
+};
 
 pub(crate) const REAPER: &str = "__reaper";
 pub(crate) const RELAY: &str = "__relay";
@@ -19,8 +24,9 @@ pub(crate) const LAUNCH: &str = "__launch";
 /// for any other first argument.
 ///
 /// Every binary that takes a lease calls this first in `main`, before it starts threads or an
-/// asynchronous runtime.
-pub fn dispatch() {
+/// asynchronous runtime. `providers` are those whose remotes this program can remove.
+pub fn dispatch(providers: &'static [RemoteProvider]) {
+    remote::know(providers);
     let mut args = env::args_os().skip(1);
     let code = match args.next().as_deref().and_then(OsStr::to_str) {
         Some(REAPER) => reaper::main(args),

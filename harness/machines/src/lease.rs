@@ -18,6 +18,7 @@ use crate::{
     process::ProcessIdentity,
     reaper::Reaper,
     receipt::Destroyed,
+    remote::Remote,
     undo::undo,
 };
 
@@ -78,6 +79,7 @@ impl Lease {
             owner: Some(owner),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
             containment: Containment::Mark,
+            remotes: Vec::new(),
         };
         let mut lease = Self { ledger: ledger.clone(), entry, reaper, released: false };
         lease.contain()?;
@@ -148,6 +150,15 @@ impl Lease {
         self.entry.directories.push(path.clone());
         self.record()?;
         make_private_dir(&path).map_err(LeaseError::writing(what))
+    }
+
+    /// Writes down that the lease holds `remote`, which is made only afterwards.
+    ///
+    /// # Errors
+    /// [`LeaseError`] when the ledger cannot be written.
+    pub fn add_remote(&mut self, remote: Remote) -> Result<(), LeaseError> {
+        self.entry.remotes.push(remote);
+        self.record()
     }
 
     /// Removes everything the lease holds and says what is gone.

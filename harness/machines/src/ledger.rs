@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{containment::Containment, paths::Paths, process::ProcessIdentity};
+use crate::{containment::Containment, paths::Paths, process::ProcessIdentity, remote::Remote};
 
 /// What one lease holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct LedgerEntry {
     pub created: u64,
     /// What holds the machine's processes together.
     pub containment: Containment,
+    /// What it holds at other programs and servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remotes: Vec<Remote>,
     /// Directories that go with the lease. The first is the lease's own.
     pub directories: Vec<PathBuf>,
 }
@@ -185,6 +188,7 @@ mod tests {
             owner,
             created: 1,
             containment: Containment::Mark,
+            remotes: Vec::new(),
             directories: vec!["/nowhere".into()],
         }
     }

@@ -20,6 +20,7 @@ pub mod qemu;
 pub mod reaper;
 pub mod receipt;
 mod relay;
+pub mod remote;
 mod undo;
 
 pub use containment::Containment;

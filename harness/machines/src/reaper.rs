@@ -54,7 +54,7 @@ impl Reaper {
         }
         reaper.dismiss();
         Err(io::Error::other(
-            "this program does not answer as a reaper; call coldproof_machines::helper::dispatch() first in its main()",
+            "this program does not answer as a reaper; call coldproof_machines::helper::dispatch first in its main()",
         ))
     }
 

@@ -12,6 +12,8 @@ pub enum ResourceKind {
     Processes,
     /// A control group.
     Cgroup,
+    /// A container or an instance of another program or server.
+    Remote,
     /// A mount below one of the lease's directories.
     Mount,
     /// A directory with disks, sockets and logs.
@@ -25,6 +27,7 @@ impl fmt::Display for ResourceKind {
         f.write_str(match self {
             Self::Processes => "processes",
             Self::Cgroup => "cgroup",
+            Self::Remote => "remote",
             Self::Mount => "mount",
             Self::Directory => "directory",
             Self::LedgerEntry => "ledger-entry",

@@ -10,15 +10,17 @@ use rustix::mount::{UnmountFlags, unmount};
 use crate::{
     ledger::{Ledger, LedgerEntry},
     receipt::{Destroyed, ReleasedResource, ResourceKind},
+    remote,
 };
 
 /// Removes everything that `entry` holds, and looks afterwards whether it is gone.
 ///
 /// Each step may find its work done already, as an owner may have died half way through. The
-/// order matters: processes first, as they hold mounts; mounts before directories, as removing
+/// order matters: processes first, as they hold mounts and talk to remotes; mounts before directories, as removing
 /// a directory must never reach into a mount; the entry last, and only when nothing is left.
 pub(crate) fn undo(ledger: &Ledger, entry: &LedgerEntry) -> Destroyed {
     let mut resources = entry.containment.remove(&entry.lease);
+    resources.extend(entry.remotes.iter().map(remote::remove));
     for dir in &entry.directories {
         resources.extend(unmount_below(dir));
         resources.push(remove_directory(dir));
@@ -96,6 +98,7 @@ mod tests {
             owner: None,
             created: 0,
             containment: Containment::Mark,
+            remotes: Vec::new(),
             directories: vec![directory],
         };
         ledger.write(&entry).unwrap();

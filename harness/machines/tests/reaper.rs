@@ -25,7 +25,7 @@ const SELF: &str = "/proc/self/exe";
 const LIMIT: Duration = Duration::from_secs(5);
 
 fn main() {
-    coldproof_machines::helper::dispatch();
+    coldproof_machines::helper::dispatch(&[]);
     if env::args().nth(1).as_deref() == Some(OWNER) {
         own(env::args().nth(2).expect("a state directory").as_ref());
     }

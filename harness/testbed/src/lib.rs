@@ -10,3 +10,13 @@ pub mod run;
 pub mod sops;
 pub mod source;
 pub mod tools;
+
+use coldproof_machines::{helper, remote::RemoteProvider};
+
+/// The providers whose machines are no processes of this computer.
+const REMOTE_PROVIDERS: &[RemoteProvider] = &[];
+
+/// Runs the helper that the first argument names, if it names one; the first thing in every `main` that runs a plan.
+pub fn dispatch() {
+    helper::dispatch(REMOTE_PROVIDERS);
+}

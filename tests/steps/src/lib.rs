@@ -25,6 +25,6 @@ pub use world::Proof;
 
 /// Runs the helper processes of machines and of the shared directory; the first call in `main`.
 pub fn dispatch() {
-    coldproof_machines::helper::dispatch();
+    coldproof_testbed::dispatch();
     shared::dispatch();
 }

@@ -10,7 +10,7 @@ use bench::trial;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
-    coldproof_machines::helper::dispatch();
+    coldproof_machines::helper::dispatch(&[]);
     bench::log();
     if bench::is_owner() {
         return bench::own_until_killed();

@@ -8,6 +8,7 @@
 mod error;
 mod guest;
 mod guest_network;
+mod machines;
 mod plan;
 mod preflight;
 mod progress;

@@ -13,12 +13,10 @@ use std::{
 use coldproof_evidence::{Expectations, record::RunContext};
 use coldproof_machines::{
     deadline::Deadline,
-    image::{Image, ImageStore},
     lease::Lease,
     ledger::Ledger,
     paths::Paths,
-    provider::{Machine, MachineSpec, Provider, Start},
-    qemu::QemuProvider,
+    provider::{Machine, MachineSpec, Start},
     receipt::Destroyed,
 };
 use rand::RngCore as _;
@@ -26,7 +24,7 @@ use tokio::sync::{OnceCell, watch};
 use zeroize::Zeroizing;
 
 use super::{
-    Phase, Plan, RunError, Selection, guest::Session, guest_network::GuestNetwork, preflight, progress::Stopwatch,
+    Plan, RunError, Selection, guest::Session, guest_network::GuestNetwork, machines::Machines, preflight, progress::Stopwatch,
 };
 use crate::{
     host::{Fault, FaultStage, HostDefinition},
@@ -70,12 +68,6 @@ pub(super) struct Committed {
     pub(super) commit: String,
     /// The leaf that git holds for TLS (DER), where one is declared and could be decrypted.
     pub(super) leaf: Option<Vec<u8>>,
-}
-
-/// What is needed to make machines; had when the first one is asked for.
-struct Machines {
-    provider: Box<dyn Provider>,
-    image: Image,
 }
 
 impl<'a> Setting<'a> {
@@ -124,7 +116,7 @@ impl<'a> Setting<'a> {
 
     /// Makes a machine of the host definition's size and waits until its guest takes commands.
     pub(super) async fn machine(&self, name: &str) -> Result<(Box<dyn Machine>, Session), RunError> {
-        let machines = self.machines.get_or_try_init(|| Machines::prepare(self.plan, &self.stopwatch)).await?;
+        let machines = self.machines.get_or_try_init(|| Machines::prepare(self.host, self.plan, &self.stopwatch)).await?;
         let spec = MachineSpec {
             name: format!("{}-{name}", self.host.host.name),
             memory: self.host.machine.memory.into(),
@@ -135,7 +127,7 @@ impl<'a> Setting<'a> {
             cold: self.plan.cold,
             image: machines.image.boot_image(),
         };
-        check_disk(&spec)?;
+        machines.check_disk(&spec)?;
         let lease = Lease::acquire(&self.ledger, &self.context.run, &spec.name)?;
         // Building the image is not the machine's time.
         let deadline = Deadline::after(self.host.machine.deadline.into());
@@ -263,26 +255,6 @@ impl<'a> Setting<'a> {
         }
         given
     }
-}
-
-impl Machines {
-    async fn prepare(plan: &Plan, stopwatch: &Stopwatch<'_>) -> Result<Self, RunError> {
-        let store = ImageStore::open(&Paths::from_env().cache);
-        let say = |line: &str| stopwatch.detail(Phase::Image, line);
-        // Building takes minutes; the other lines of work go on meanwhile.
-        let ensure = async { tokio::task::block_in_place(|| store.ensure(&plan.image, &say)) };
-        let image = stopwatch.time(Phase::Image, ensure).await?;
-        Ok(Self { provider: Box::new(QemuProvider::detect().await?), image })
-    }
-}
-
-/// A disk that cuts the image off would boot into nothing, and only the deadline would tell.
-fn check_disk(spec: &MachineSpec) -> Result<(), RunError> {
-    let image = fs::metadata(&spec.image.root).map_err(RunError::io("looking at the image"))?.len();
-    if spec.disk < image {
-        return Err(RunError::DiskTooSmall { disk_mib: spec.disk >> 20, image_mib: image >> 20 });
-    }
-    Ok(())
 }
 
 /// Where the bundle is made: beside its place, so that it can be moved there in one step. Absolute, for the reaper.
