@@ -24,7 +24,8 @@ use tokio::sync::{OnceCell, watch};
 use zeroize::Zeroizing;
 
 use super::{
-    Plan, RunError, Selection, guest::Session, guest_network::GuestNetwork, machines::Machines, preflight, progress::Stopwatch,
+    Plan, RunError, Selection, guest::Session, guest_network::GuestNetwork, machines::Machines, preflight,
+    progress::Stopwatch,
 };
 use crate::{
     host::{Fault, FaultStage, HostDefinition},
@@ -116,7 +117,8 @@ impl<'a> Setting<'a> {
 
     /// Makes a machine of the host definition's size and waits until its guest takes commands.
     pub(super) async fn machine(&self, name: &str) -> Result<(Box<dyn Machine>, Session), RunError> {
-        let machines = self.machines.get_or_try_init(|| Machines::prepare(self.host, self.plan, &self.stopwatch)).await?;
+        let machines =
+            self.machines.get_or_try_init(|| Machines::prepare(self.host, self.plan, &self.stopwatch)).await?;
         let spec = MachineSpec {
             name: format!("{}-{name}", self.host.host.name),
             memory: self.host.machine.memory.into(),
