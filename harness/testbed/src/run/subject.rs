@@ -163,10 +163,11 @@ async fn observe(
     let stopwatch = &setting.stopwatch;
     let since = subject.switch.facts().map_or(0, |switch| switch.started_us);
     let request = observe_request(setting, since);
-    let mut system = stopwatch.time(Phase::Observe, session.observe(&request)).await?;
-    if setting.selection.needs(Need::Tls) || setting.selection.needs(Need::Http) {
-        stopwatch.time(Phase::Probe, probe(setting, machine, subject)).await;
-    }
+    // The view from outside goes another way than the guest's commands, so neither waits for the other.
+    let (system, (tls, http)) =
+        tokio::join!(stopwatch.time(Phase::Observe, session.observe(&request)), probe(setting, machine));
+    let mut system = system?;
+    (subject.tls, subject.http) = (tls, http);
     if setting.selection.has_family("identity")
         && let Some(running) = system.running_system.clone()
     {
@@ -177,20 +178,35 @@ async fn observe(
 }
 
 /// TLS and HTTP, from the controller to the machine's own leased address.
-async fn probe(setting: &Setting<'_>, machine: &dyn Machine, subject: &mut Subject) {
-    if let Some(declared) = &setting.host.tls {
-        let leaf = setting.committed().await.leaf.map(CertificateDer::from);
-        let names = probe_names(declared, leaf.as_ref());
-        subject.tls = match machine.endpoint(declared.port) {
-            Some(peer) => Observed::of(tls::probe(peer, &names, &declared.roots, PROBE_LIMIT).await),
-            None => Observed::Unavailable { cause: format!("the machine forwards no port {}", declared.port) },
-        };
+async fn probe(setting: &Setting<'_>, machine: &dyn Machine) -> (Observed<TlsObservation>, Observed<HttpObservation>) {
+    if !setting.selection.needs(Need::Tls) && !setting.selection.needs(Need::Http) {
+        return Default::default();
     }
-    if !setting.expectations.urls.is_empty() {
-        // Every declared URL's port is forwarded; port 0 refuses, which is then what was observed.
-        let resolve = |port| machine.endpoint(port).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
-        subject.http = Observed::of(http::probe(&setting.expectations.urls, resolve, PROBE_LIMIT).await);
+    setting
+        .stopwatch
+        .time(Phase::Probe, async { tokio::join!(probe_tls(setting, machine), probe_http(setting, machine)) })
+        .await
+}
+
+async fn probe_tls(setting: &Setting<'_>, machine: &dyn Machine) -> Observed<TlsObservation> {
+    let Some(declared) = &setting.host.tls else {
+        return Observed::NotObserved;
+    };
+    let Some(peer) = machine.endpoint(declared.port) else {
+        return Observed::Unavailable { cause: format!("the machine forwards no port {}", declared.port) };
+    };
+    let leaf = setting.committed().await.leaf.map(CertificateDer::from);
+    Observed::of(tls::probe(peer, &probe_names(declared, leaf.as_ref()), &declared.roots, PROBE_LIMIT).await)
+}
+
+async fn probe_http(setting: &Setting<'_>, machine: &dyn Machine) -> Observed<HttpObservation> {
+    let urls = &setting.expectations.urls;
+    if urls.is_empty() {
+        return Observed::NotObserved;
     }
+    // Every declared URL's port is forwarded; port 0 refuses, which is then what was observed.
+    let resolve = |port| machine.endpoint(port).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+    Observed::of(http::probe(urls, resolve, PROBE_LIMIT).await)
 }
 
 fn observe_request(setting: &Setting<'_>, since_us: u64) -> ObserveRequest {
