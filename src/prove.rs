@@ -1,11 +1,15 @@
 //! `coldproof prove`: the main job.
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{
+    env,
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    process::{ExitCode, Stdio},
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use coldproof_evidence::bundle::SealedBundle;
 use coldproof_machines::{lease::Lease, ledger::Ledger, paths::Paths};
-use coldproof_reference::world;
 use coldproof_testbed::{
     host::{HostDefinition, Provider},
     ram_dir,
@@ -13,6 +17,7 @@ use coldproof_testbed::{
     tools,
 };
 use coldproof_verdict::{Policy, Report, render};
+use tokio::process::Command;
 
 use crate::{
     failure::{INCONCLUSIVE, Usage},
@@ -71,12 +76,26 @@ impl Arguments {
         if self.install {
             toolbox::install()?;
         }
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let display = Display::new();
+        let outcome = runtime.block_on(interrupt::or(self.prove(&display)));
+        display.finish();
+        match outcome? {
+            Some((bundle, selection)) => self.report(&bundle, &selection),
+            None => {
+                say("coldproof: interrupted; everything this run had made is removed");
+                Ok(ExitCode::from(INCONCLUSIVE))
+            }
+        }
+    }
+
+    async fn prove(&self, display: &Display) -> Result<(SealedBundle, Selection)> {
         // Kept until the run has ended: the reference world goes away with it.
         let world;
         let definition = match &self.host {
             Some(file) => file,
             None => {
-                world = ReferenceWorld::write()?;
+                world = ReferenceWorld::write().await?;
                 &world.definition
             }
         };
@@ -90,18 +109,8 @@ impl Arguments {
             plan.at_most = Reach::Source;
         }
         let selection = plan.selection().map_err(|error| Usage(error.to_string()))?;
-
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let display = Display::new();
-        let outcome = runtime.block_on(interrupt::or(run::run(&host, &plan, &display)));
-        display.finish();
-        match outcome {
-            Some(bundle) => self.report(&bundle?, &selection),
-            None => {
-                say("coldproof: interrupted; everything this run had made is removed");
-                Ok(ExitCode::from(INCONCLUSIVE))
-            }
-        }
+        let bundle = run::run(&host, &plan, display).await?;
+        Ok((bundle, selection))
     }
 
     fn bundle_directory(&self, host: &HostDefinition) -> Result<PathBuf> {
@@ -138,13 +147,20 @@ struct ReferenceWorld {
 }
 
 impl ReferenceWorld {
-    fn write() -> Result<Self> {
+    /// `coldproof reference` writes it, as a process of the lease: git and sops end with it, and nothing writes any more
+    /// where things are removed.
+    async fn write() -> Result<Self> {
         tools::require("git")?;
-        let sops = tools::sops()?;
+        tools::sops()?;
         let mut lease = Lease::acquire(&Ledger::from(&Paths::from_env()), "reference", "reference-world")?;
         let dir = ram_dir::leased(&mut lease).context("making a private directory for the reference world")?;
-        let world = world::write(&dir, &world::WorldOptions { sops: &sops, fault: None })?;
-        Ok(Self { definition: world.definition(), _lease: lease })
+        let mut command = Command::from(lease.command(Path::new("/proc/self/exe")));
+        command.arg("reference").arg(&dir).envs(env::vars_os()).stdin(Stdio::null()).kill_on_drop(true);
+        let output = command.output().await.context("starting `coldproof reference`")?;
+        if !output.status.success() {
+            bail!("writing the reference world: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(Self { definition: dir.join("coldproof.toml"), _lease: lease })
     }
 }
 

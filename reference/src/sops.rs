@@ -11,9 +11,9 @@ use crate::git::run;
 pub(crate) type Secrets = BTreeMap<String, Zeroizing<String>>;
 
 /// Encrypts `secrets` as the YAML file `secrets.yaml` under the creation rules of a `.sops.yaml`.
-/// The plaintext goes to sops by stdin and is never on a disk.
-pub(crate) fn encrypt(sops: &Path, creation_rules: &str, secrets: &Secrets) -> Result<String> {
-    let dir = tempfile::tempdir()?;
+/// The plaintext goes to sops by stdin and is never on a disk; what sops needs besides is in a directory in `within`.
+pub(crate) fn encrypt(sops: &Path, within: &Path, creation_rules: &str, secrets: &Secrets) -> Result<String> {
+    let dir = tempfile::tempdir_in(within)?;
     std::fs::write(dir.path().join(".sops.yaml"), creation_rules)?;
     let mut command = Command::new(sops);
     command

@@ -99,7 +99,7 @@ fn write_secrets(world: &World, draft: &Draft, sops: &Path) -> Result<String> {
     earlier.insert("bridge_token".into(), token());
     let mut commits = Vec::new();
     for (message, secrets) in [("Encrypt the secrets", &earlier), ("Rotate the bridge's token", &draft.secrets)] {
-        let mut encrypted = sops::encrypt(sops, &draft.creation_rules, secrets)?;
+        let mut encrypted = sops::encrypt(sops, &world.dir, &draft.creation_rules, secrets)?;
         if let Some(tamper) = draft.tamper {
             encrypted = tamper(&encrypted)?;
         }

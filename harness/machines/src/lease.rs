@@ -15,6 +15,7 @@ use crate::{
     containment::Containment,
     launch::contained,
     ledger::{Ledger, LedgerEntry},
+    mark::Mark,
     process::ProcessIdentity,
     reaper::Reaper,
     receipt::Destroyed,
@@ -134,6 +135,11 @@ impl Lease {
     /// but for a `PATH`.
     pub fn command(&self, program: &Path) -> Command {
         contained(self, None, program)
+    }
+
+    /// The mark of the lease's processes, for those that [`command`](Self::command) is not for.
+    pub fn mark(&self) -> Mark {
+        Mark::of(self.id())
     }
 
     /// What holds the machine's processes together.

@@ -13,6 +13,7 @@ pub mod image;
 mod launch;
 pub mod lease;
 pub mod ledger;
+pub mod mark;
 pub mod paths;
 pub mod process;
 pub mod provider;

@@ -4,7 +4,7 @@ use std::{path::Path, process::Stdio};
 
 use tokio::process::Command;
 
-use crate::provider::ProvisionError;
+use crate::{mark::Mark, provider::ProvisionError};
 
 /// What a machine may need: a host's closure, its journal and the packets it sent. QEMU stops a machine whose disk cannot
 /// grow any more, and only its deadline would end that.
@@ -26,18 +26,24 @@ pub(super) fn check_space(dir: &Path) -> Result<(), ProvisionError> {
     })
 }
 
-/// Creates the overlay (qcow2) `overlay` of `size` bytes over `base`, given with its format.
-pub(super) async fn create_overlay(base: (&Path, &str), overlay: &Path, size: u64) -> Result<(), ProvisionError> {
+/// Creates the overlay (qcow2) `overlay` of `size` bytes over `base`, given with its format, for the lease with `mark`.
+pub(super) async fn create_overlay(
+    mark: &Mark,
+    base: (&Path, &str),
+    overlay: &Path,
+    size: u64,
+) -> Result<(), ProvisionError> {
     let (path, format) = base;
-    let output = Command::new(PROGRAM)
+    let mut command = Command::new(PROGRAM);
+    command
         .args(["create", "-q", "-f", "qcow2", "-F", format, "-b"])
         .arg(path)
         .arg(overlay)
         .arg(size.to_string())
         .stdin(Stdio::null())
-        .output()
-        .await
-        .map_err(ProvisionError::io(PROGRAM))?;
+        .kill_on_drop(true);
+    mark.put_on(command.as_std_mut());
+    let output = command.output().await.map_err(ProvisionError::io(PROGRAM))?;
     if output.status.success() {
         return Ok(());
     }

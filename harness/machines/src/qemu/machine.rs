@@ -66,7 +66,7 @@ impl QemuMachine {
     pub(super) async fn launch(spec: &MachineSpec, lease: Lease, launch: Launch<'_>) -> Result<Self, ProvisionError> {
         let files = Files::of(lease.dir());
         let user = Unprivileged::for_lease(lease.id(), launch.choice.group);
-        create_overlay(launch.base, &launch.disk, spec.disk).await?;
+        create_overlay(&lease.mark(), launch.base, &launch.disk, spec.disk).await?;
         if let Some(user) = user {
             let directories = lease.directories().iter().map(PathBuf::as_path);
             for path in directories.chain([launch.disk.as_path()]) {

@@ -6,6 +6,7 @@ use std::{
     process::Stdio,
 };
 
+use coldproof_machines::mark::Mark;
 use futures::TryStreamExt;
 use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
 use hyper::{
@@ -30,19 +31,24 @@ const HEADER_LIMIT: u64 = 16 * 1024;
 
 /// The program, found once.
 #[derive(Clone, Debug)]
-pub(crate) struct GitBackend(PathBuf);
+pub(crate) struct GitBackend {
+    program: PathBuf,
+    mark: Mark,
+}
 
 impl GitBackend {
     /// Finds the program where git says that its own programs are.
     ///
     /// # Errors
     /// When git is not installed.
-    pub(crate) async fn find() -> io::Result<Self> {
-        let output = Command::new("git").arg("--exec-path").output().await?;
+    pub(crate) async fn find(mark: &Mark) -> io::Result<Self> {
+        let mut git = Command::new("git");
+        mark.put_on(git.arg("--exec-path").as_std_mut());
+        let output = git.output().await?;
         let dir = String::from_utf8_lossy(&output.stdout);
         let program = Path::new(dir.trim()).join("git-http-backend");
         if program.is_file() {
-            Ok(Self(program))
+            Ok(Self { program, mark: mark.clone() })
         } else {
             let program = program.display();
             Err(io::Error::other(format!("{program} is missing, without which git cannot be served; install git")))
@@ -75,7 +81,7 @@ impl GitBackend {
     }
 
     fn command(&self, repository: &Repository, service: Service, request: &Request<Incoming>) -> Command {
-        let mut command = Command::new(&self.0);
+        let mut command = Command::new(&self.program);
         command
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
@@ -104,6 +110,7 @@ impl GitBackend {
             command.envs(value.and_then(|value| Some((variable, value.to_str().ok()?))));
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        self.mark.put_on(command.as_std_mut());
         command
     }
 }

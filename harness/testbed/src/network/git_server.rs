@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use coldproof_machines::mark::Mark;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -79,17 +80,18 @@ struct Shared {
 }
 
 impl GitServer {
-    /// Serves the repositories below `root`, on a loopback port and on a new Unix socket at `socket`.
+    /// Serves the repositories below `root`, on a loopback port and on a new Unix socket at `socket`. Every program that is
+    /// started for it bears `mark`.
     ///
     /// Whoever relays the guest's connections must be allowed to write to the socket; that is the caller's affair.
     ///
     /// # Errors
     /// When git is missing, `root` cannot be read or a listener cannot be opened.
-    pub async fn start(root: &Path, socket: &Path) -> io::Result<Self> {
+    pub async fn start(root: &Path, socket: &Path, mark: &Mark) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             root: root.canonicalize()?,
             credential: Credential::random()?,
-            backend: GitBackend::find().await?,
+            backend: GitBackend::find(mark).await?,
             requests: Mutex::default(),
         });
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;

@@ -1,5 +1,6 @@
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
+use coldproof_machines::mark::Mark;
 use rstest::rstest;
 use tempfile::TempDir;
 use tokio::{
@@ -28,7 +29,8 @@ impl World {
         git(&work, &["add", "file"]);
         git(&work, &["commit", "-qm", "one"]);
         git(&work, &["push", "-q", "origin", "HEAD:main"]);
-        let server = GitServer::start(&dir.path().join("served"), &dir.path().join("git.sock")).await.unwrap();
+        let server =
+            GitServer::start(&dir.path().join("served"), &dir.path().join("git.sock"), &Mark::default()).await.unwrap();
         Self { dir, server }
     }
 

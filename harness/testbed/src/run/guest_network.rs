@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, path::Path};
 
 use coldproof_evidence::served::EgressObservation;
-use coldproof_machines::provider::GuestService;
+use coldproof_machines::{mark::Mark, provider::GuestService};
 use zeroize::Zeroizing;
 
 use super::RunError;
@@ -24,9 +24,15 @@ pub(super) struct GuestNetwork {
 }
 
 impl GuestNetwork {
-    /// Starts what the guest will reach; sockets and private files are put into `work`.
-    pub(super) async fn open(source: &SourceSpec, allow: &[Destination], work: &Path) -> Result<Self, RunError> {
-        let git = GitAccess::open(source, work).await?;
+    /// Starts what the guest will reach; sockets and private files are put into `work`. Every program bears
+    /// `mark`.
+    pub(super) async fn open(
+        source: &SourceSpec,
+        allow: &[Destination],
+        work: &Path,
+        mark: Mark,
+    ) -> Result<Self, RunError> {
+        let git = GitAccess::open(source, work, mark).await?;
         let proxy = if allow.is_empty() {
             None
         } else {

@@ -91,7 +91,7 @@ impl<'a> Setting<'a> {
         fs::create_dir(partial.join("attachments")).map_err(RunError::io("making the bundle's directory"))?;
 
         let source = SourceSpec::of(host)?;
-        let network = GuestNetwork::open(&source, &host.allowed_egress, &work).await?;
+        let network = GuestNetwork::open(&source, &host.allowed_egress, &work, lease.mark()).await?;
         let mut hmac_key = Zeroizing::new([0; 32]);
         rand::rng().fill_bytes(hmac_key.as_mut_slice());
         Ok(Self {
@@ -239,6 +239,7 @@ impl<'a> Setting<'a> {
             held: held.map(|(name, identity)| HeldKey { name: name.to_string(), identity }).collect(),
             hmac_key: &self.hmac_key,
             tls: self.host.tls.as_ref(),
+            mark: self.lease.mark(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::{path::Path, process::Stdio, time::Duration};
 
+use coldproof_machines::mark::Mark;
 use tokio::{io::AsyncReadExt, process::Command, time::timeout};
 use zeroize::Zeroizing;
 
@@ -27,6 +28,8 @@ pub(crate) struct Sops<'a> {
     pub(crate) program: &'a Path,
     /// A file with one age identity, in memory.
     pub(crate) key_file: &'a Path,
+    /// Whose process it is.
+    pub(crate) mark: &'a Mark,
 }
 
 impl Sops<'_> {
@@ -49,7 +52,8 @@ impl Sops<'_> {
     async fn run(&self, file: &Path, options: &[&str]) -> Result<Result<Zeroizing<String>, (i32, String)>, SopsError> {
         let failed = |source| SopsError::Run { program: self.program.to_owned(), source };
         let name = file.to_string_lossy();
-        let mut child = Command::new(self.program)
+        let mut command = Command::new(self.program);
+        command
             .args(["decrypt", "--input-type", Format::input_type(&name), "--output-type", "json"])
             .args(options)
             .arg(file)
@@ -62,9 +66,9 @@ impl Sops<'_> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(failed)?;
+            .kill_on_drop(true);
+        self.mark.put_on(command.as_std_mut());
+        let mut child = command.spawn().map_err(failed)?;
         // Room for all of it, so that growing leaves no copy of a secret behind.
         let size = file.metadata().map_or(0, |meta| usize::try_from(meta.len()).unwrap_or_default());
         let mut stdout = Zeroizing::new(Vec::with_capacity(2 * size + 64 * 1024));

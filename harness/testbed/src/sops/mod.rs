@@ -18,6 +18,7 @@ use std::{
 };
 
 use coldproof_evidence::source::{CommittedCertificate, Decryption, SopsFileObservation, SopsObservation};
+use coldproof_machines::mark::Mark;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -56,6 +57,8 @@ pub struct SopsRequest<'a> {
     pub hmac_key: &'a [u8; 32],
     /// What is declared about TLS.
     pub tls: Option<&'a Tls>,
+    /// Whose processes sops' are.
+    pub mark: Mark,
 }
 
 /// Reads and decrypts the sops files of `clone`.
@@ -77,7 +80,7 @@ pub async fn observe(clone: &Clone, request: &SopsRequest<'_>) -> Result<SopsObs
         let path = find(clone.path(), name.as_str())?;
         let mut decrypted = Vec::new();
         for (key, key_file) in &keys {
-            let sops = Sops { program: &request.sops, key_file: key_file.path() };
+            let sops = Sops { program: &request.sops, key_file: key_file.path(), mark: &request.mark };
             decrypted.push((*key, sops.decrypt(&path).await?));
         }
         files.push(observed(name.as_str(), &path, &decrypted, request.hmac_key)?);

@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, env, fs, os::unix::fs::symlink, path::PathBuf, process::Command};
 
 use coldproof_evidence::source::{Decryption, SopsFileObservation, SopsObservation};
+use coldproof_machines::mark::Mark;
 use hmac::{Hmac, KeyInit, Mac};
 use rstest::rstest;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
@@ -66,7 +67,14 @@ impl World {
     async fn observe(&self, files: &[&str], held: &[&str], tls: Option<&Tls>) -> Result<SopsObservation, SopsError> {
         let files: Vec<_> = files.iter().map(|file| RepositoryPath::try_from((*file).to_owned()).unwrap()).collect();
         let held = held.iter().map(|name| HeldKey { name: (*name).to_owned(), identity: self.keys[name].clone() });
-        let request = SopsRequest { sops: sops(), files: &files, held: held.collect(), hmac_key: &HMAC_KEY, tls };
+        let request = SopsRequest {
+            sops: sops(),
+            files: &files,
+            held: held.collect(),
+            hmac_key: &HMAC_KEY,
+            tls,
+            mark: Mark::default(),
+        };
         observe(&self.clone, &request).await
     }
 
@@ -233,7 +241,7 @@ async fn a_missing_sops_is_infrastructure() {
     let held = vec![HeldKey { name: "host".to_owned(), identity: world.keys["host"].clone() }];
     let files = [RepositoryPath::try_from("secrets.yaml".to_owned()).unwrap()];
     let sops = PathBuf::from("/nonexistent/sops");
-    let request = SopsRequest { sops, files: &files, held, hmac_key: &HMAC_KEY, tls: None };
+    let request = SopsRequest { sops, files: &files, held, hmac_key: &HMAC_KEY, tls: None, mark: Mark::default() };
     let error = observe(&world.clone, &request).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Infrastructure);
 }

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use coldproof_machines::mark::Mark;
 use tempfile::TempDir;
 use url::Url;
 use zeroize::Zeroizing;
@@ -25,17 +26,18 @@ pub struct GitAccess {
     work: PathBuf,
     with_credential: MemoryFile,
     without: MemoryFile,
+    mark: Mark,
 }
 
 impl GitAccess {
     /// Finds the superproject and starts serving it if it is on this computer; the socket is put into `work`, and so
-    /// are clones.
+    /// are clones. Every git bears `mark`.
     ///
     /// # Errors
     /// When the URL or path is wrong, or the server cannot be started.
-    pub async fn open(spec: &SourceSpec, work: &Path) -> Result<Self, SourceError> {
+    pub async fn open(spec: &SourceSpec, work: &Path, mark: Mark) -> Result<Self, SourceError> {
         let (url, server) = match local_path(&spec.url)? {
-            Some(path) => serve(&path, &spec.url, work).await.map(|(url, server)| (url, Some(server)))?,
+            Some(path) => serve(&path, &spec.url, work, &mark).await.map(|(url, server)| (url, Some(server)))?,
             None => (http_url(&spec.url)?, None),
         };
         let credential = match &server {
@@ -54,6 +56,7 @@ impl GitAccess {
             url,
             server,
             credential,
+            mark,
         })
     }
 
@@ -100,12 +103,12 @@ impl GitAccess {
 
     /// git with the declared credential.
     pub(crate) fn git(&self) -> Git<'_> {
-        Git { config: self.with_credential.path() }
+        Git { config: self.with_credential.path(), mark: &self.mark }
     }
 
     /// git with no credential at all.
     pub(crate) fn anonymous_git(&self) -> Git<'_> {
-        Git { config: self.without.path() }
+        Git { config: self.without.path(), mark: &self.mark }
     }
 
     /// A new private directory for a clone.
@@ -129,11 +132,11 @@ impl GitAccess {
     }
 }
 
-async fn serve(path: &Path, declared: &str, work: &Path) -> Result<(Url, GitServer), SourceError> {
+async fn serve(path: &Path, declared: &str, work: &Path, mark: &Mark) -> Result<(Url, GitServer), SourceError> {
     let missing = |words: String| SourceError::Missing { url: declared.to_owned(), words };
     let path = path.canonicalize().map_err(|error| missing(error.to_string()))?;
     let root = path.parent().ok_or_else(|| missing("it is the root directory".to_owned()))?;
-    let server = GitServer::start(root, &work.join("git.sock")).await;
+    let server = GitServer::start(root, &work.join("git.sock"), mark).await;
     let server = server.map_err(SourceError::io(format!("serving {}", root.display())))?;
     let url = server.url_of(server.controller_origin(), &path);
     let url = url.ok_or_else(|| missing("it cannot be served".to_owned()))?;

@@ -2,6 +2,7 @@
 
 use std::{env, path::Path, process::Stdio, time::Duration};
 
+use coldproof_machines::mark::Mark;
 use tokio::{process::Command, time::timeout};
 
 use super::error::SourceError;
@@ -21,6 +22,8 @@ pub(crate) const LONG: Duration = Duration::from_secs(30 * 60);
 pub(crate) struct Git<'a> {
     /// The configuration file, which may hold a credential.
     pub(crate) config: &'a Path,
+    /// Whose process it is.
+    pub(crate) mark: &'a Mark,
 }
 
 /// git ended with an error.
@@ -80,6 +83,7 @@ impl Git<'_> {
             .env("GIT_OPTIONAL_LOCKS", "0")
             .stdin(Stdio::null())
             .kill_on_drop(true);
+        self.mark.put_on(command.as_std_mut());
         command
     }
 }

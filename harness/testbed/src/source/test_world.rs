@@ -6,6 +6,7 @@ use std::{
     process::Command,
 };
 
+use coldproof_machines::mark::Mark;
 use tempfile::TempDir;
 
 use super::{GitAccess, SourceError, SourceSpec};
@@ -77,7 +78,7 @@ impl World {
     /// Access with a working directory of its own.
     pub(crate) async fn access(&self, spec: &SourceSpec) -> Result<(GitAccess, TempDir), SourceError> {
         let work = tempfile::tempdir().unwrap();
-        Ok((GitAccess::open(spec, work.path()).await?, work))
+        Ok((GitAccess::open(spec, work.path(), Mark::default()).await?, work))
     }
 }
 
