@@ -33,7 +33,7 @@ impl Arguments {
                 None => line("MISSING", command, "")?,
             }
         }
-        let store = ImageStore::open(&Paths::from_env().cache);
+        let store = ImageStore::open(&Paths::from_env());
         match store.find(&coldproof_reference::image_recipe()) {
             Some(image) => line("ok", "blank image", &image.dir.display().to_string())?,
             None => line("later", "blank image", "built by the first run, or by `coldproof image`")?,

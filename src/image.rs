@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let store = ImageStore::open(&Paths::from_env().cache);
+        let store = ImageStore::open(&Paths::from_env());
         let recipe = coldproof_reference::image_recipe();
         if self.rebuild {
             store.remove(&recipe)?;

@@ -40,9 +40,13 @@ impl Home {
 
     /// Proves the reference host, so that its world has to go away, too.
     pub(crate) fn prove(&self) -> Command {
+        self.coldproof("prove")
+    }
+
+    pub(crate) fn coldproof(&self, subcommand: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coldproof"));
         command
-            .arg("prove")
+            .arg(subcommand)
             .env("COLDPROOF_STATE", self.path("state"))
             .env("COLDPROOF_RUNTIME", self.path("runtime"))
             .env("XDG_RUNTIME_DIR", self.path("memory"))
@@ -52,6 +56,16 @@ impl Home {
             .stderr(Stdio::piped())
             .process_group(0);
         command
+    }
+
+    /// Puts a script in front of a program that is installed, and returns the PATH on which it is.
+    pub(crate) fn put_in_front(&self, program: &str, script: &str) -> Result<String> {
+        let programs = self.path("programs");
+        fs::create_dir(&programs)?;
+        let file = programs.join(program);
+        fs::write(&file, script)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+        Ok(format!("{}:{}", programs.display(), std::env::var("PATH")?))
     }
 
     /// The ledger's entries. One that is just being written or removed cannot be read.

@@ -2,6 +2,7 @@
 //!
 //! At chosen points, and once in each way at a random moment; `COLDPROOF_SOAK_ROUNDS` asks for more of those.
 
+mod build;
 mod home;
 mod points;
 
@@ -18,6 +19,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use rand::Rng as _;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use build::ended_build;
 use home::{Home, wait};
 use points::{Point, ended_at};
 
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
             let name = format!("nothing_is_left::{way:?}::at_{}_{}", point.program, point.subcommand);
             trial(name, move || ended_at(point, way))
         }));
+        trials.push(trial(format!("nothing_is_left::{way:?}::of_a_build"), move || ended_build(way)));
         // The tag is the one of scenarios, so that the same filters select these.
         trials.extend(
             (1..=rounds)

@@ -1,9 +1,7 @@
 //! Ends at chosen points: while a program that the command started writes into what has to go away.
 
 use std::{
-    fs,
     io::Read as _,
-    os::unix::fs::PermissionsExt as _,
     time::{Duration, Instant},
 };
 
@@ -62,11 +60,8 @@ pub(crate) fn ended_at(point: Point, way: Way) -> Result<()> {
 /// into its directory, if that is one that has to go away, and does not mind a signal that a person sends.
 fn stand_in(home: &Home, point: Point) -> Result<String> {
     let Point { program, subcommand } = point;
-    let programs = home.path("programs");
-    fs::create_dir(&programs)?;
-    let path = std::env::var("PATH")?;
     let real = coldproof_testbed::tools::find(program).context("the program is installed")?;
-    let text = format!(
+    let script = format!(
         r#"#!/bin/bash
 trap '' INT HUP TERM
 case " $* " in
@@ -83,8 +78,5 @@ exec {real} "$@"
         home = home.root().display(),
         real = real.display(),
     );
-    let file = programs.join(program);
-    fs::write(&file, text)?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
-    Ok(format!("{}:{path}", programs.display()))
+    home.put_in_front(program, &script)
 }

