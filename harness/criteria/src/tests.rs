@@ -6,7 +6,7 @@ use coldproof_evidence::{Finding, Mismatch, Observed, Outcome, Record, guest::Sy
 
 use crate::{
     CRITERIA, Criterion, Need,
-    fixtures::{failing, good, undecided},
+    fixtures::{failing, good, reexecuted, undecided},
     judge, named,
 };
 
@@ -48,6 +48,16 @@ fn each_fixture_has_the_verdict_in_its_header_and_no_other() {
         let expected: BTreeSet<_> = fixture.expect.iter().map(|&line| line.to_owned()).collect();
         assert_eq!(not_passed(&judge(&fixture.record())), expected, "{}", fixture.about);
     }
+}
+
+#[test]
+fn a_whole_journal_covers_the_time_in_which_systemd_executed_itself_anew() {
+    let named = |record: &Record| named("convergence.no-failures").map(|criterion| criterion.judge(record)).unwrap();
+    let mut record = good();
+    let before = named(&record).subjects;
+    reexecuted(&mut record);
+    assert_eq!(not_passed(&judge(&record)), BTreeSet::new());
+    assert_eq!(named(&record).subjects, before + 1, "the job in the journal counts");
 }
 
 #[test]

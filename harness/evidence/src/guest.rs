@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::source::CredentialSighting;
+use crate::{rebuild::JobResult, source::CredentialSighting};
 
 /// The blank machine, before anything of the host reached it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,8 +90,6 @@ pub struct SystemObservation {
     pub credentials: Vec<CredentialSighting>,
     /// The guest's checkout: repository path to commit.
     pub checkout_heads: BTreeMap<String, String>,
-    /// Peak memory use of the machine since boot in bytes, as far as the kernel tells (MemTotal - lowest MemAvailable seen by the recorder).
-    pub memory_peak_bytes: Option<u64>,
 }
 
 /// One unit as systemd describes it.
@@ -130,6 +128,9 @@ pub struct JournalObservation {
     pub gaps: Vec<String>,
     /// Units that entered a failed result, and jobs that did not end `done`.
     pub failures: Vec<JournalFailure>,
+    /// Every job whose end systemd logged, whatever its result.
+    #[serde(default)]
+    pub jobs: Vec<JobResult>,
     /// The last lines of each failed unit, for a person to read.
     pub tails: BTreeMap<String, Vec<String>>,
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// One run of the rebuild command, recorded by a process in the guest that outlives every connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RebuildObservation {
     /// The command as it was started.
     pub argv: Vec<String>,
@@ -21,14 +22,38 @@ pub struct RebuildObservation {
     pub jobs: Vec<JobResult>,
     /// Whether the subscription lived from before the command began until after it ended.
     pub subscribed_throughout: bool,
+    /// When it was interrupted, as by a systemd that executes itself anew: for these spans only the journal can tell.
+    pub subscription_gaps: Vec<Span>,
     /// Names of activation snippets that the output says failed.
     pub failed_snippets: Vec<String>,
-    /// Peak memory of the command's own cgroup in bytes (`memory.peak`), where the kernel tells.
-    pub memory_peak_bytes: Option<u64>,
     /// Lowest MemAvailable sampled while it ran, in bytes.
     pub least_available_bytes: u64,
-    /// User and system CPU time of the command and its children in microseconds.
+    /// Peak memory in bytes of everything that works for the rebuild: the command, the transient unit in which
+    /// nixos-rebuild activates, and the Nix daemon where there is one; none where nothing tells.
+    pub memory_peak_bytes: Option<u64>,
+    /// User and system CPU time of the same, in microseconds.
     pub cpu_us: u64,
+    /// The most by which the store's file system grew at any time while it ran, in bytes, as sampled.
+    pub disk_peak_bytes: Option<u64>,
+    /// How memory and CPU time were measured, in words for a person.
+    pub measured: String,
+}
+
+/// A span of time: microseconds since the epoch by the guest's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Its beginning.
+    pub from_us: u64,
+    /// Its end.
+    pub to_us: u64,
+}
+
+impl Span {
+    /// Whether the moment lies in it, its ends included.
+    #[must_use]
+    pub const fn contains(&self, at_us: u64) -> bool {
+        self.from_us <= at_us && at_us <= self.to_us
+    }
 }
 
 /// One finished systemd job.
@@ -49,8 +74,8 @@ pub struct Progress {
     pub ended: bool,
     /// Milliseconds since it began.
     pub elapsed_ms: u64,
-    /// The last line of its output.
-    pub last_line: String,
+    /// The last line of the guest's journal.
+    pub journal_line: String,
     /// Memory in use in bytes (MemTotal - MemAvailable).
     pub memory_bytes: u64,
 }

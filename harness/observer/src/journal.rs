@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use coldproof_evidence::guest::{JournalFailure, JournalObservation};
+use coldproof_evidence::{
+    guest::{JournalFailure, JournalObservation},
+    rebuild::JobResult,
+};
 use serde_json::{Map, Value};
 
 use crate::program;
@@ -129,13 +132,17 @@ fn sort(entries: &[Map<String, Value>]) -> JournalObservation {
             message: message.clone(),
             at_us: text(entry, "__REALTIME_TIMESTAMP").parse().unwrap_or_default(),
         };
-        let (id, job, unit) = (text(entry, "MESSAGE_ID"), text(entry, "JOB_RESULT"), text(entry, "UNIT_RESULT"));
+        let (id, job, unit_result) = (text(entry, "MESSAGE_ID"), text(entry, "JOB_RESULT"), text(entry, "UNIT_RESULT"));
         if [DROPPED, MISSED].contains(&id.as_str()) {
             journal.gaps.push(message);
         } else if id == UNIT_FAILED {
-            journal.failures.push(failure("unit-result", unit));
-        } else if job != "done" {
-            journal.failures.push(failure("job-result", job));
+            journal.failures.push(failure("unit-result", unit_result));
+        } else {
+            let ended = failure("job-result", job);
+            journal.jobs.push(JobResult { unit: ended.unit.clone(), result: ended.result.clone(), at_us: ended.at_us });
+            if ended.result != "done" {
+                journal.failures.push(ended);
+            }
         }
     }
     journal
@@ -227,6 +234,8 @@ mod tests {
             [("b.service", "unit-result", "exit-code", 11), ("b.service", "job-result", "failed", 12)]
         );
         assert_eq!(journal.failures[1].message, "Fa\u{fffd}");
+        let jobs: Vec<_> = journal.jobs.iter().map(|job| (job.unit.as_str(), job.result.as_str(), job.at_us)).collect();
+        assert_eq!(jobs, [("a.service", "done", 10), ("b.service", "failed", 12)]);
     }
 
     #[test]

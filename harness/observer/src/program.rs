@@ -24,7 +24,8 @@ pub(crate) fn output(name: &str, arguments: &[&str]) -> anyhow::Result<Vec<u8>> 
     Ok(output.stdout)
 }
 
-fn find(name: &str) -> anyhow::Result<PathBuf> {
+/// Where the program is.
+pub(crate) fn find(name: &str) -> anyhow::Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let directories = env::split_paths(&path).chain(env::split_paths(DIRECTORIES));
     directories

@@ -49,7 +49,6 @@ pub(crate) fn observe(request: &ObserveRequest) -> anyhow::Result<SystemObservat
         unit_files: unit_files::observe(),
         credentials: checkout.credentials,
         checkout_heads: checkout.heads,
-        memory_peak_bytes: None,
     })
 }
 

@@ -1,5 +1,6 @@
 //! `convergence.*`: one switch, without a failure, to a state that a second switch leaves alone.
 
+mod jobs;
 mod switch;
 mod units;
 

@@ -6,7 +6,7 @@ use coldproof_evidence::{
     rebuild::RebuildObservation,
 };
 
-use super::HARMLESS_JOBS;
+use super::{HARMLESS_JOBS, jobs::jobs};
 use crate::{
     criterion::{Criterion, Requires},
     identity,
@@ -103,10 +103,9 @@ fn idempotent(record: &Record) -> Option<Judgement> {
         (record.system.facts()?, record.second_switch.facts()?, record.second_system.facts()?);
     let mut judgement = Judgement::new("no second switch was run");
     judgement.subject(switch_mismatch("the second switch", switch));
-    if !switch.subscribed_throughout {
-        judgement.doubt("job results of the second switch may have been missed");
-    }
-    for job in switch.jobs.iter().filter(|job| !HARMLESS_JOBS.contains(&job.result.as_str())) {
+    let (jobs, doubt) = jobs(switch, Some(&second.journal));
+    doubt.into_iter().for_each(|cause| judgement.doubt(format!("second switch: {cause}")));
+    for job in jobs.into_iter().filter(|job| !HARMLESS_JOBS.contains(&job.result.as_str())) {
         judgement.wrong(mismatch(
             &job.unit,
             "no failed job in the second switch",

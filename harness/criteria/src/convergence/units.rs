@@ -7,7 +7,7 @@ use coldproof_evidence::{
     guest::{JournalObservation, SystemObservation, UnitObservation},
 };
 
-use super::HARMLESS_JOBS;
+use super::{HARMLESS_JOBS, jobs::jobs};
 use crate::{
     criterion::{Criterion, Requires},
     judgement::{Judgement, mismatch, or_nothing},
@@ -41,18 +41,17 @@ const HOST_UNIT_DIRS: [&str; 2] = ["/etc/systemd/system", "/run/systemd/system"]
 fn no_failures(record: &Record) -> Option<Judgement> {
     let switch = record.switch.facts()?;
     let mut judgement = Judgement::new("the switch ran no job");
-    if !switch.subscribed_throughout {
-        judgement.doubt("the subscription to job results did not last from before the switch until after it");
-    }
+    let journal = record.system.facts().map(|system| &system.journal);
+    let (jobs, doubt) = jobs(switch, journal);
+    doubt.into_iter().for_each(|cause| judgement.doubt(cause));
     let mut failures: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let mut units = BTreeSet::new();
-    for job in &switch.jobs {
+    for job in jobs {
         units.insert(job.unit.as_str());
         if !HARMLESS_JOBS.contains(&job.result.as_str()) {
             failures.entry(&job.unit).or_default().insert(format!("job result {}", job.result));
         }
     }
-    let journal = record.system.facts().map(|system| &system.journal);
     match journal {
         Some(journal) => {
             journal_doubts(journal, &mut judgement);

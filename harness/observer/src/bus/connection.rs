@@ -52,7 +52,8 @@ impl Bus {
         Self::authenticate(UnixStream::connect(SOCKET).map_err(BusError::Connect)?)
     }
 
-    fn authenticate(stream: UnixStream) -> Result<Self, BusError> {
+    /// Authenticates on a connection that is there.
+    pub(super) fn authenticate(stream: UnixStream) -> Result<Self, BusError> {
         stream.set_read_timeout(Some(PATIENCE)).map_err(BusError::Connect)?;
         let user = hex::encode(rustix::process::geteuid().as_raw().to_string());
         // BEGIN is not kept back until the answer is there: should systemd read it together with our first call, it
@@ -191,28 +192,13 @@ impl AsFd for Bus {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
-
-    use super::*;
+    use super::{super::fake, *};
 
     const PING: Call<'_> = Call { path: "/", interface: "i.f", member: "Ping", arguments: &[] };
 
     /// A systemd that greets, waits for `calls` calls, says `answers`, and hangs up.
-    fn served(greeting: &'static str, calls: usize, answers: Vec<Vec<u8>>) -> Result<Bus, BusError> {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        thread::spawn(move || {
-            let mut received = Vec::new();
-            let mut reader = BufReader::new(theirs.try_clone().unwrap());
-            reader.read_until(b'\n', &mut received).unwrap();
-            reader.read_until(b'\n', &mut received).unwrap();
-            assert!(received.starts_with(b"\0AUTH EXTERNAL ") && received.ends_with(b"\r\nBEGIN\r\n"));
-            theirs.write_all(greeting.as_bytes()).unwrap();
-            let mut bytes = vec![0; PING.encode(1).len() * calls];
-            reader.read_exact(&mut bytes).unwrap();
-            // In small pieces, so that messages arrive torn.
-            answers.concat().chunks(7).for_each(|piece| theirs.write_all(piece).unwrap());
-        });
-        Bus::authenticate(ours)
+    fn served(greeting: &'static str, calls: usize, answers: &[Vec<u8>]) -> Result<Bus, BusError> {
+        fake::systemd(greeting, vec![(PING.encode(1).len() * calls, answers.concat())])
     }
 
     #[test]
@@ -222,7 +208,7 @@ mod tests {
             wire::encode_signal("JobRemoved", b"body"),
             wire::encode_return(1, b"one"),
         ];
-        let mut bus = served("OK 0123\r\n", 2, answers).unwrap();
+        let mut bus = served("OK 0123\r\n", 2, &answers).unwrap();
         let bodies: Vec<_> = bus.call_all(&[PING, PING]).unwrap().into_iter().map(Result::unwrap).collect();
         assert_eq!(bodies, [b"one", b"two"]);
         assert_eq!(bus.next_signal().unwrap(), Some(("JobRemoved".to_owned(), b"body".to_vec())));
@@ -231,13 +217,13 @@ mod tests {
 
     #[test]
     fn a_connection_that_ends_is_lost() {
-        let mut bus = served("OK 0123\r\n", 1, Vec::new()).unwrap();
+        let mut bus = served("OK 0123\r\n", 1, &[]).unwrap();
         assert!(matches!(bus.call(&PING), Err(BusError::Lost(_))));
     }
 
     #[test]
     fn a_refusal_is_told_in_systemds_words() {
-        let Err(BusError::Refused(words)) = served("REJECTED EXTERNAL\r\n", 0, Vec::new()) else { panic!("accepted") };
+        let Err(BusError::Refused(words)) = served("REJECTED EXTERNAL\r\n", 0, &[]) else { panic!("accepted") };
         assert_eq!(words, "REJECTED EXTERNAL");
     }
 
@@ -245,7 +231,7 @@ mod tests {
     fn a_signal_is_waited_for_until_the_deadline() {
         let answers =
             vec![wire::encode_return(1, b""), wire::encode_signal("UnitNew", b""), wire::encode_signal("X", b"")];
-        let mut bus = served("OK 0123\r\n", 1, answers).unwrap();
+        let mut bus = served("OK 0123\r\n", 1, &answers).unwrap();
         bus.call(&PING).unwrap();
         assert!(bus.wait_for_signal(&["X"], Instant::now() + PATIENCE).unwrap());
         assert!(!bus.wait_for_signal(&["X"], Instant::now()).unwrap());

@@ -4,7 +4,9 @@
 //! there without a broker, nobody can restart it but systemd itself, and every signal is sent to it unconditionally.
 
 mod connection;
-mod wire;
+#[cfg(test)]
+pub(crate) mod fake;
+pub(crate) mod wire;
 
 pub(crate) use connection::{Bus, BusError};
 pub(crate) use wire::{Call, Reader, Value, WireError};

@@ -264,12 +264,12 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-pub(super) fn encode_return(serial: u32, body: &[u8]) -> Vec<u8> {
+pub(crate) fn encode_return(serial: u32, body: &[u8]) -> Vec<u8> {
     encode_message(METHOD_RETURN, 1, body, |fields| fields.field(REPLY_SERIAL, "u", |field| field.u32(serial)))
 }
 
 #[cfg(test)]
-pub(super) fn encode_signal(member: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn encode_signal(member: &str, body: &[u8]) -> Vec<u8> {
     encode_message(SIGNAL, 1, body, |fields| fields.field(MEMBER, "s", |field| field.string(member)))
 }
 

@@ -56,12 +56,6 @@ impl Output {
         Ok(())
     }
 
-    /// The last line that says something.
-    pub(super) fn last_line(&self) -> &str {
-        let mut lines = self.lines.lines.iter().rev();
-        lines.find(|line| !line.trim().is_empty()).map_or("", String::as_str)
-    }
-
     /// Takes what the command wrote before it ended. A process that it left behind may hold the pipe open for ever,
     /// so the end of the pipe is not waited for.
     pub(super) fn finish(mut self) -> io::Result<Lines> {

@@ -53,7 +53,7 @@ impl Process {
     }
 }
 
-/// `cutime` and `cstime` of proc_pid_stat(5): the command is the only child there ever was.
+/// `cutime` and `cstime` of proc_pid_stat(5): the command is the only child that was waited for so far.
 fn children_ticks(stat: &str) -> u64 {
     // The program's name, in parentheses, may itself hold blanks and parentheses.
     let (_, fields) = stat.rsplit_once(')').unwrap_or_default();

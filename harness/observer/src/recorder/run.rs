@@ -13,14 +13,18 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{
     files::{Files, PROGRESS, RESULT},
     jobs::Subscription,
-    memory::{Memory, cgroup_peak},
+    journal_line::JournalLine,
+    memory::Memory,
     output::Output,
     process::Process,
+    usage::Usage,
 };
 use crate::system::now_us;
 
-/// How often memory is sampled and progress is written.
+/// How often memory, CPU time and disk are sampled.
 const SAMPLE: Duration = Duration::from_millis(200);
+/// How many samples there are to one report of the progress: each costs the rebuild some of its processor time.
+const SAMPLES_A_REPORT: u32 = 5;
 
 /// Runs `command` once and records it in `dir`. The command's failure is data, not an error.
 ///
@@ -52,10 +56,10 @@ pub(crate) fn record(dir: &Path, command: &[String]) -> anyhow::Result<()> {
 
 fn start(files: &Files, subscription: Subscription, command: &[String]) -> anyhow::Result<Recording> {
     let log = files.output_log()?;
+    let (journal, usage, memory) = (JournalLine::follow(), Usage::start(), Memory::now());
     let began = Instant::now();
     let (process, pipe) = Process::start(command).context("it cannot be executed")?;
-    let memory = Memory::now();
-    Ok(Recording { subscription, process, output: Output::new(pipe, log), began, memory, least: memory.available })
+    Ok(Recording { subscription, process, output: Output::new(pipe, log), journal, usage, began, memory })
 }
 
 /// A recording under way.
@@ -63,25 +67,31 @@ struct Recording {
     subscription: Subscription,
     process: Process,
     output: Output,
+    journal: JournalLine,
+    usage: Usage,
     began: Instant,
     memory: Memory,
-    least: u64,
 }
 
 /// What has happened.
+#[derive(Default)]
 struct Events {
     job: bool,
     output: bool,
+    journal: bool,
     ended: bool,
 }
 
 impl Recording {
     fn run(mut self, files: &Files, argv: &[String], started_us: u64) -> anyhow::Result<RebuildObservation> {
-        let mut next_sample = self.began;
+        let (mut next_sample, mut samples) = (self.began, 0_u32);
         loop {
             if Instant::now() >= next_sample {
                 self.sample();
-                files.replace(PROGRESS, &self.progress(false))?;
+                if samples.is_multiple_of(SAMPLES_A_REPORT) {
+                    files.replace(PROGRESS, &self.progress(false))?;
+                }
+                samples = samples.wrapping_add(1);
                 next_sample = Instant::now() + SAMPLE;
             }
             let events = self.wait(next_sample)?;
@@ -91,17 +101,20 @@ impl Recording {
             if events.output {
                 self.output.receive().context("reading the command's output")?;
             }
+            if events.journal {
+                self.journal.receive();
+            }
             if events.ended {
                 break;
             }
         }
         self.sample();
         let ended_us = now_us();
-        let progress = self.progress(true);
+        files.replace(PROGRESS, &self.progress(true))?;
+        let used = self.usage.finish(SAMPLE);
         let ended = self.process.finish().context("waiting for the command")?;
         let lines = self.output.finish().context("reading the command's output")?;
-        let (jobs, subscribed_throughout) = self.subscription.finish();
-        files.replace(PROGRESS, &progress)?;
+        let (jobs, gaps) = self.subscription.finish();
         Ok(RebuildObservation {
             argv: argv.to_vec(),
             exit_code: ended.exit_code,
@@ -110,17 +123,20 @@ impl Recording {
             ended_us,
             output: lines.lines,
             jobs,
-            subscribed_throughout,
+            subscribed_throughout: gaps.is_empty(),
+            subscription_gaps: gaps,
             failed_snippets: lines.failed_snippets,
-            memory_peak_bytes: cgroup_peak(),
-            least_available_bytes: self.least,
-            cpu_us: ended.cpu_us,
+            least_available_bytes: used.least_available,
+            memory_peak_bytes: used.memory_peak,
+            cpu_us: used.cpu_us.unwrap_or(ended.cpu_us),
+            disk_peak_bytes: used.disk_peak,
+            measured: used.measured,
         })
     }
 
     fn sample(&mut self) {
         self.memory = Memory::now();
-        self.least = self.least.min(self.memory.available);
+        self.usage.sample(self.memory);
         self.subscription.renew();
     }
 
@@ -128,7 +144,7 @@ impl Recording {
         Progress {
             ended,
             elapsed_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            last_line: self.output.last_line().to_owned(),
+            journal_line: self.journal.line().to_owned(),
             memory_bytes: self.memory.used(),
         }
     }
@@ -136,19 +152,25 @@ impl Recording {
     /// Waits until something happens or a sample is due.
     fn wait(&self, due: Instant) -> anyhow::Result<Events> {
         let mut fds = vec![PollFd::new(&self.process.ended, PollFlags::IN)];
-        let (bus, pipe) = (self.subscription.fd(), self.output.pipe());
+        let (bus, pipe, journal) = (self.subscription.fd(), self.output.pipe(), self.journal.pipe());
         fds.extend(pipe.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        fds.extend(journal.map(|journal| PollFd::new(journal, PollFlags::IN)));
         fds.extend(bus.as_ref().map(|bus| PollFd::new(bus, PollFlags::IN)));
         let left = due.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).context("the time until the next sample")?;
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok(Events { job: false, output: false, ended: false }),
+            Err(rustix::io::Errno::INTR) => return Ok(Events::default()),
             Err(error) => return Err(io::Error::from(error)).context("waiting for events"),
         }
         // An end of file or an error is an event too: reading tells which.
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
         let mut next = |there: bool| there && ready.next().unwrap_or_default();
-        Ok(Events { ended: next(true), output: next(pipe.is_some()), job: next(bus.is_some()) })
+        Ok(Events {
+            ended: next(true),
+            output: next(pipe.is_some()),
+            journal: next(journal.is_some()),
+            job: next(bus.is_some()),
+        })
     }
 }

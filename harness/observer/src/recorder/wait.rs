@@ -75,7 +75,7 @@ mod tests {
         let path = dir.path().join("switch");
         assert_eq!(wait(&path, SHORT).unwrap(), Progress::default(), "before the recorder is there");
         let files = Files::take(&path).unwrap();
-        let line = Progress { last_line: "building".to_owned(), ..Progress::default() };
+        let line = Progress { journal_line: "systemd[1]: Reloading.".to_owned(), ..Progress::default() };
         files.replace(PROGRESS, &line).unwrap();
         assert_eq!(wait(&path, SHORT).unwrap(), line);
         let waiting = std::thread::spawn(move || wait(&path, LONG));

@@ -11,6 +11,9 @@ use super::{
     progress::Stopwatch,
 };
 
+/// How long one look at a running rebuild lasts. Each costs the guest a process, hence some of the rebuild's time.
+const GLANCE: Duration = Duration::from_secs(2);
+
 /// A rebuild that runs in the guest as a transient unit of its own.
 pub(super) struct Rebuild<'a> {
     session: &'a Session,
@@ -42,6 +45,7 @@ impl<'a> Rebuild<'a> {
             format!("--unit=coldproof-{name}"),
             "--service-type=exec".to_owned(),
             "--property=MemoryAccounting=yes".to_owned(),
+            "--property=CPUAccounting=yes".to_owned(),
             format!("--setenv=PATH={PATH}"),
             "--setenv=HOME=/root".to_owned(),
         ];
@@ -57,9 +61,9 @@ impl<'a> Rebuild<'a> {
     /// Follows it until it ends, telling what it does; returns what the recorder saw.
     pub(super) async fn follow(self, stopwatch: &Stopwatch<'_>, phase: Phase) -> Result<RebuildObservation, RunError> {
         loop {
-            let progress = self.wait(Duration::from_secs(1)).await?;
+            let progress = self.wait(GLANCE).await?;
             stopwatch.memory(phase, progress.memory_bytes);
-            stopwatch.detail(phase, progress.last_line.trim());
+            stopwatch.detail(phase, &progress.journal_line);
             if progress.ended {
                 break;
             }
