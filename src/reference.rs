@@ -1,6 +1,12 @@
 //! `coldproof reference`: a fresh world to prove, with or without a seeded fault.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Result, anyhow};
 use coldproof_reference::{faults, world};
@@ -47,7 +53,7 @@ impl Arguments {
         let fault = self.fault.map(|name| named(&name)).transpose()?;
         tools::require("git")?;
         let options = world::WorldOptions { sops: &tools::sops()?, fault };
-        let is_new = !dir.exists();
+        let is_new = make_room(&dir)?;
         if let Err(error) = world::write(&dir, &options) {
             // Half a world has keys and nothing that they are for.
             if is_new {
@@ -58,6 +64,23 @@ impl Arguments {
         let definition = dir.join("coldproof.toml");
         say(format_args!("wrote {}; prove it with: coldproof prove --host {}", dir.display(), definition.display()));
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Makes the directory unless it is there, and empty; says whether it made it.
+fn make_room(dir: &Path) -> Result<bool> {
+    let refused = |problem: String| anyhow!(Usage(format!("{}: {problem}", dir.display())));
+    match fs::read_dir(dir).map(Iterator::count) {
+        Ok(1..) => Err(refused("it is not empty; name a directory that is, or that does not exist yet".to_owned())),
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => DirBuilder::new()
+            .recursive(true)
+            // Keys will be in it.
+            .mode(0o700)
+            .create(dir)
+            .map(|()| true)
+            .map_err(|error| refused(format!("it cannot be made ({error}); name a directory that can"))),
+        Err(error) => Err(refused(format!("it cannot be used ({error}); name a directory"))),
     }
 }
 

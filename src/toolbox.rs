@@ -115,10 +115,8 @@ fn enable_backports() -> Result<()> {
 
 /// The same sops that the image has, so that controller and guest agree.
 fn install_sops() -> Result<()> {
-    let recipe = coldproof_reference::image_recipe();
-    let binary = recipe.binaries.iter().find(|binary| binary.command == "sops");
-    let binary = binary.context("the image's recipe has no sops")?;
-    image::fetch_binary(&Paths::from_env().cache.join("tools"), binary, &|line| say(format_args!("  {line}")))?;
+    let tools = Paths::from_env().cache.join("tools");
+    image::fetch_binary(&tools, &coldproof_reference::image::sops(), &|line| say(format_args!("  {line}")))?;
     Ok(())
 }
 

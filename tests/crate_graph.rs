@@ -5,6 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 use rstest::rstest;
 
+/// What callers of the engine link.
+const HARNESS: &[&str] = &[
+    "coldproof-evidence",
+    "coldproof-criteria",
+    "coldproof-machines",
+    "coldproof-testbed",
+    "coldproof-reference",
+    "coldproof-verdict",
+];
+
 /// Every crate of the workspace, and those of the workspace that it may link.
 const ALLOWED: [(&str, &[&str]); 9] = [
     ("coldproof-evidence", &[]),
@@ -14,28 +24,8 @@ const ALLOWED: [(&str, &[&str]); 9] = [
     ("coldproof-verdict", &["coldproof-evidence", "coldproof-criteria"]),
     ("coldproof-testbed", &["coldproof-evidence", "coldproof-criteria", "coldproof-machines"]),
     ("coldproof-reference", &["coldproof-evidence", "coldproof-machines"]),
-    (
-        "coldproof-steps",
-        &[
-            "coldproof-evidence",
-            "coldproof-criteria",
-            "coldproof-machines",
-            "coldproof-testbed",
-            "coldproof-reference",
-            "coldproof-verdict",
-        ],
-    ),
-    (
-        "coldproof",
-        &[
-            "coldproof-evidence",
-            "coldproof-criteria",
-            "coldproof-machines",
-            "coldproof-testbed",
-            "coldproof-reference",
-            "coldproof-verdict",
-        ],
-    ),
+    ("coldproof-steps", HARNESS),
+    ("coldproof", HARNESS),
 ];
 
 fn metadata() -> Metadata {

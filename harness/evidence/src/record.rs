@@ -83,6 +83,9 @@ pub struct RunContext {
     pub fault: Option<String>,
     /// Milliseconds spent a phase (`switch_ms`…) and in all (`total_ms`).
     pub timings_ms: BTreeMap<String, u64>,
+    /// The most memory that coldproof's own process held, in bytes (`VmHWM` of proc_pid_status(5)); machines not counted.
+    #[serde(default)]
+    pub harness_peak_bytes: Option<u64>,
 }
 
 /// Everything that was recorded in one run. Criteria are functions of this and of nothing else.

@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod mark;
 pub mod paths;
 pub mod process;
+pub mod program;
 pub mod provider;
 pub mod qemu;
 pub mod reaper;

@@ -58,7 +58,7 @@ fn unmount_below(dir: &Path) -> Vec<ReleasedResource> {
 fn remove_directory(dir: &Path) -> ReleasedResource {
     if mounts_below(dir).is_empty() {
         match fs::remove_dir_all(dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error) if !is_not_there(&error) => {
                 tracing::warn!(%error, dir = %dir.display(), "removing a directory");
             }
             _ => {}
@@ -67,8 +67,13 @@ fn remove_directory(dir: &Path) -> ReleasedResource {
     ReleasedResource {
         kind: ResourceKind::Directory,
         name: dir.display().to_string(),
-        gone: fs::symlink_metadata(dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound),
+        gone: fs::symlink_metadata(dir).is_err_and(|error| is_not_there(&error)),
     }
+}
+
+/// Whether there is nothing of that name, or nothing can be, since what should hold it is no directory.
+fn is_not_there(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Mount points at or below `dir`, the latest first.
@@ -114,6 +119,15 @@ mod tests {
         assert!(undo(&ledger, &entry).is_clean());
         let again = undo(&ledger, &entry);
         assert!(again.is_clean(), "{again}");
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_directory_that_could_not_be_made() {
+        let state = tempfile::tempdir().unwrap();
+        let ledger = Ledger::at(state.path());
+        let file = state.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(undo(&ledger, &entry(&ledger, file.join("directory"))).is_clean());
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The programs on the controller that a run needs, and where they are.
 
-use std::{env, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::path::PathBuf;
 
 use coldproof_machines::{
     image::{self, Tool},
     paths::Paths,
+    program,
 };
 
 /// What a run itself starts, beyond what building the image needs.
@@ -16,7 +17,7 @@ const OWN: &[Tool] = &[
 
 /// Every program that Debian packages have and a run on QEMU needs.
 pub fn debian_tools() -> impl Iterator<Item = Tool> {
-    OWN.iter().chain(image::TOOLS).copied()
+    OWN.iter().copied().chain(image::tools())
 }
 
 /// sops, from PATH or from coldproof's own tools.
@@ -38,11 +39,7 @@ pub fn require(command: &'static str) -> Result<(), MissingTool> {
 /// Where a command is: PATH, the system directories that an ordinary user's PATH lacks, coldproof's own tools.
 #[must_use]
 pub fn find(command: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into(), Paths::from_env().cache.join("tools")])
-        .map(|directory| directory.join(command))
-        .find(|file| file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0))
+    program::find(command).or_else(|| program::find_in([Paths::from_env().cache.join("tools")], command))
 }
 
 /// A program that is needed is not installed.

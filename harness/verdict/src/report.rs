@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use coldproof_evidence::{Digest, Finding, Mismatch, Outcome, Record, served::EgressAttempt};
+use coldproof_evidence::{
+    Digest, Finding, Mismatch, Outcome, Record, rebuild::RebuildObservation, served::EgressAttempt,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Policy, Verdict};
@@ -41,10 +43,32 @@ pub struct Report {
     pub egress: Vec<EgressAttempt>,
     /// Where the running system's closure came from; null if it was not observed.
     pub closure: Option<Closure>,
+    /// Declared recipients whose private key is not held: labels only, since nobody has seen them decrypt.
+    #[serde(default)]
+    pub label_only: Vec<String>,
+    /// What the first switch used; null where there was none.
+    #[serde(default)]
+    pub rebuild: Option<Usage>,
     /// The bundle's directory.
     pub bundle: String,
     /// Milliseconds spent in each phase.
     pub timings: BTreeMap<String, u64>,
+    /// The most memory that coldproof's own process held, in bytes; machines not counted.
+    #[serde(default)]
+    pub harness_peak_bytes: Option<u64>,
+}
+
+/// What a rebuild used of its machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Peak memory of everything that worked for it, in bytes.
+    pub memory_peak_bytes: Option<u64>,
+    /// CPU time of the same, in milliseconds.
+    pub cpu_ms: u64,
+    /// The most by which the store's file system grew, in bytes.
+    pub disk_peak_bytes: Option<u64>,
+    /// How that was measured.
+    pub measured: String,
 }
 
 /// Where a closure came from.
@@ -114,8 +138,11 @@ impl Report {
                 paths: system.closure.len(),
                 built_here: system.closure.iter().filter(|path| path.built_here).count(),
             }),
+            label_only: label_only(record),
+            rebuild: record.switch.facts().map(Usage::of),
             bundle: bundle.into(),
             timings,
+            harness_peak_bytes: context.harness_peak_bytes,
         }
     }
 
@@ -163,6 +190,22 @@ impl CriterionReport {
     pub fn family(&self) -> &str {
         self.name.split_once('.').map_or(self.name.as_str(), |(family, _)| family)
     }
+}
+
+impl Usage {
+    fn of(switch: &RebuildObservation) -> Self {
+        Self {
+            memory_peak_bytes: switch.memory_peak_bytes,
+            cpu_ms: switch.cpu_us / 1000,
+            disk_peak_bytes: switch.disk_peak_bytes,
+            measured: switch.measured.clone(),
+        }
+    }
+}
+
+fn label_only(record: &Record) -> Vec<String> {
+    let recipients = record.expectations.recipients.iter();
+    recipients.filter(|(_, recipient)| !recipient.held).map(|(name, _)| name.clone()).collect()
 }
 
 fn preconditions(record: &Record) -> Vec<String> {

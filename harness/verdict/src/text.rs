@@ -4,7 +4,10 @@ use std::fmt::{self, Display, Formatter};
 
 use coldproof_evidence::Mismatch;
 
-use crate::{CriterionReport, Report, Verdict};
+use crate::{
+    CriterionReport, Report, Verdict,
+    lines::{listed, mebibytes, time, used, wrapped},
+};
 
 /// Renders a report: one line a criterion, grouped by family; whatever is wrong indented below it; the verdict last.
 ///
@@ -47,7 +50,7 @@ impl Display for Text<'_> {
 impl Text<'_> {
     fn heading(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let report = self.report;
-        let mut parts = vec![self.paint(BOLD, &report.host)];
+        let mut parts = vec![report.host.clone()];
         parts.push(report.system.clone().unwrap_or_else(|| "no system observed".to_owned()));
         if matches!(report.provider.as_str(), "" | "none") {
             parts.push("no machine".to_owned());
@@ -59,7 +62,9 @@ impl Text<'_> {
             parts.push(format!("image {}…", image.get(..DIGEST_LEN).unwrap_or(&image)));
         }
         parts.retain(|part| !part.is_empty());
-        writeln!(f, "{}", parts.join(" · "))
+        let heading = wrapped("", &parts, " · ");
+        let rest = heading.strip_prefix(&report.host).unwrap_or(&heading);
+        writeln!(f, "{}{rest}", self.paint(BOLD, &report.host))
     }
 
     fn criterion(&self, f: &mut Formatter<'_>, criterion: &CriterionReport) -> fmt::Result {
@@ -97,14 +102,26 @@ impl Text<'_> {
     fn footing(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let report = self.report;
         writeln!(f)?;
-        writeln!(f, "delivered from outside: {}", list(report.preconditions.iter().cloned()))?;
+        writeln!(f, "{}", listed("delivered from outside: ", &report.preconditions))?;
         let attempts = report.egress.iter().map(|attempt| match attempt.declared_as.as_str() {
             "" => attempt.destination.clone(),
             declared => format!("{} ({declared})", attempt.destination),
         });
-        writeln!(f, "the guest tried to reach: {}", list(attempts))?;
+        writeln!(f, "{}", listed("the guest tried to reach: ", &attempts.collect::<Vec<_>>()))?;
+        if !report.label_only.is_empty() {
+            writeln!(f, "{}", listed("label only, their keys are not held: ", &report.label_only))?;
+        }
         if let Some(closure) = report.closure {
             writeln!(f, "closure: {}, {} of them built here", plural(closure.paths, "path"), closure.built_here)?;
+        }
+        if let Some(usage) = &report.rebuild {
+            writeln!(f, "{}", listed("the rebuild used: ", &used(usage)))?;
+        }
+        if let Some(time) = time(&report.timings) {
+            writeln!(f, "{time}")?;
+        }
+        if let Some(bytes) = report.harness_peak_bytes {
+            writeln!(f, "coldproof itself held: {} of memory at most", mebibytes(bytes))?;
         }
         writeln!(f, "bundle: {}", report.bundle)?;
         if !report.only.is_empty() {
@@ -139,15 +156,10 @@ fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-fn list(items: impl Iterator<Item = String>) -> String {
-    let items: Vec<_> = items.collect();
-    if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
-}
-
 #[cfg(test)]
 mod tests {
     use coldproof_criteria::{fixtures, judge};
-    use coldproof_evidence::Record;
+    use coldproof_evidence::{Record, expectations::ExpectedRecipient};
 
     use super::*;
     use crate::Policy;
@@ -167,6 +179,10 @@ mod tests {
         let about = "the committed key is another one, so that nginx does not start";
         let mut record = fixtures::failing().find(|fixture| fixture.about == about).unwrap().record();
         record.context.fault = Some("wrong-key".into());
+        record.context.timings_ms = [("total_ms".to_owned(), 23_700), ("switch_ms".to_owned(), 9_820)].into();
+        record.context.harness_peak_bytes = Some(43 << 20);
+        let offline = ExpectedRecipient { age: "age1offline".into(), host_key: false, held: false };
+        record.expectations.recipients.insert("offline".into(), offline);
         insta::assert_snapshot!(render(&report(&record), false));
     }
 

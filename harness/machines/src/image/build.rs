@@ -9,8 +9,9 @@ use std::{
 };
 
 use super::{
-    ImageError, Mirror, MissingTools, Recipe, apt_sources, initrd, kernel, manifest, missing_tools, pypi,
+    ImageError, Mirror, MissingTools, Recipe, apt_sources, initrd, kernel, manifest, pypi,
     step::{Steps, command, quiet},
+    tools,
 };
 
 /// Room for the packages, the unpacked tree and the finished root disk.
@@ -39,7 +40,7 @@ pub(super) fn build(
     tools: &Path,
     steps: &Steps<'_>,
 ) -> Result<Vec<String>, ImageError> {
-    let missing = missing_tools();
+    let missing = tools::missing_tools();
     if !missing.is_empty() {
         return Err(MissingTools(missing).into());
     }

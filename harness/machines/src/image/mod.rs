@@ -26,4 +26,4 @@ pub use pypi::fetch as fetch_binary;
 pub use recipe::{GuestFile, PypiBinary, Recipe};
 pub use record::Image;
 pub use store::ImageStore;
-pub use tools::{MissingTools, TOOLS, Tool, missing_tools};
+pub use tools::{MissingTools, Tool, tools};

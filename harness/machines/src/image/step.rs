@@ -7,8 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{ImageError, tools};
-use crate::mark::Mark;
+use super::ImageError;
+use crate::{mark::Mark, program};
 
 /// How many of its last lines a failed program is quoted with.
 const QUOTED_LINES: usize = 20;
@@ -47,7 +47,7 @@ impl Steps<'_> {
         let (reader, writer) = io::pipe().map_err(failed)?;
         let lock = self.lock.try_clone().map_err(failed)?;
         command.stdin(Stdio::from(lock)).stdout(writer.try_clone().map_err(failed)?).stderr(writer);
-        command.env("LC_ALL", "C.UTF-8").env("PATH", tools::search_path());
+        command.env("LC_ALL", "C.UTF-8").env("PATH", program::search_path());
         if let Some(mark) = self.mark {
             mark.put_on(command);
         }
@@ -79,7 +79,7 @@ impl Steps<'_> {
 /// As root it gets namespaces of its own. What it mounts vanishes with it, so that nobody removes a tree with a live
 /// mount in it; so does whatever it starts, also what clears its environment and with it the lease's mark.
 pub(super) fn command(name: &str) -> Command {
-    let path = |name: &str| tools::find(name).unwrap_or_else(|| name.into());
+    let path = |name: &str| program::find(name).unwrap_or_else(|| name.into());
     if !rustix::process::geteuid().is_root() {
         return Command::new(path(name));
     }

@@ -1,6 +1,8 @@
 //! Programs on the controller that building an image needs.
 
-use std::{env, ffi::OsString, fmt, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::fmt;
+
+use crate::program::find;
 
 /// A program and the Debian package that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +14,7 @@ pub struct Tool {
 }
 
 /// Everything that building an image runs.
-pub const TOOLS: &[Tool] = &[
+const TOOLS: &[Tool] = &[
     Tool { command: "chroot", debian_package: "coreutils" },
     Tool { command: "mkfs.ext4", debian_package: "e2fsprogs" },
     Tool { command: "mmdebstrap", debian_package: "mmdebstrap" },
@@ -42,25 +44,15 @@ impl fmt::Display for MissingTools {
     }
 }
 
-/// The programs that this process needs to build an image and that are not installed.
-#[must_use]
-pub fn missing_tools() -> Vec<Tool> {
+/// The programs that this process needs to build an image.
+pub fn tools() -> impl Iterator<Item = Tool> {
     let unprivileged = if rustix::process::geteuid().is_root() { &[] } else { UNPRIVILEGED };
-    TOOLS.iter().chain(unprivileged).copied().filter(|tool| find(tool.command).is_none()).collect()
+    TOOLS.iter().chain(unprivileged).copied()
 }
 
-/// PATH, and the system directories that an ordinary user's PATH lacks.
-pub(super) fn search_path() -> OsString {
-    let mut path = env::var_os("PATH").unwrap_or_default();
-    path.push(":/usr/sbin:/sbin");
-    path
-}
-
-/// Where a command is.
-pub(super) fn find(command: &str) -> Option<PathBuf> {
-    env::split_paths(&search_path())
-        .map(|directory| directory.join(command))
-        .find(|file| file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0))
+/// Those of [`tools`] that are not installed.
+pub(super) fn missing_tools() -> Vec<Tool> {
+    tools().filter(|tool| find(tool.command).is_none()).collect()
 }
 
 #[cfg(test)]
@@ -71,11 +63,5 @@ mod tests {
     fn missing_tools_name_their_remedy() {
         let missing = MissingTools(vec![TOOLS[1], TOOLS[6]]);
         insta::assert_snapshot!(missing, @"building the blank image needs mkfs.ext4, xz, not installed here; run `coldproof doctor --fix` or `apt-get install e2fsprogs xz-utils`");
-    }
-
-    #[test]
-    fn finds_what_is_there_and_nothing_else() {
-        assert!(find("sh").is_some());
-        assert_eq!(find("no-such-command-anywhere"), None);
     }
 }

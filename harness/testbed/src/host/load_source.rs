@@ -15,6 +15,12 @@ use super::{
     values::ValueError,
 };
 
+/// Schemes of URLs that git fetches over ssh.
+const SSH: [&str; 3] = ["ssh", "git+ssh", "ssh+git"];
+/// A blank machine has one secret, and no ssh key is it.
+const NO_SSH: &str = "write the repository's https: URL, with `credentials` where it is private; \
+    or `git clone --mirror` it, its submodules beside it, and write the path";
+
 impl Loader<'_> {
     pub(super) fn source(&self, source: written::SourceTable) -> Result<Source, HostError> {
         let repository = self.repository(&source.url)?;
@@ -34,7 +40,12 @@ impl Loader<'_> {
         let refused = |problem: String, remedy: &str| self.document.error(written.span(), problem, remedy);
         let text = written.get_ref();
         let url = match Url::parse(text) {
-            Ok(url) => url,
+            Ok(url) if !SSH.contains(&url.scheme()) => url,
+            Ok(_) => return Err(refused("a repository is not fetched over ssh here".to_owned(), NO_SSH)),
+            // git's own short form, `git@host:path`, has no directory before its colon.
+            Err(_) if text.split('/').next().is_some_and(|first| first.contains(['@', ':'])) => {
+                return Err(refused("this is git's short form for ssh".to_owned(), NO_SSH));
+            }
             Err(url::ParseError::RelativeUrlWithoutBase) => {
                 return self.local_repository(written, PathBuf::from(text));
             }
@@ -61,6 +72,13 @@ impl Loader<'_> {
 
     fn local_repository(&self, written: &Spanned<String>, path: PathBuf) -> Result<Repository, HostError> {
         let path = self.existing(&Spanned::new(written.span(), path), "a git repository")?;
+        if !path.join("HEAD").is_file() && !path.join(".git").exists() {
+            return Err(self.document.error(
+                written.span(),
+                format!("{} is no git repository", path.display()),
+                "name a git repository, relative to the directory of the host definition, or make this one with `git init`",
+            ));
+        }
         Ok(Repository::Local { path, declared: written.get_ref().clone() })
     }
 

@@ -120,6 +120,14 @@ pub enum RunError {
     /// The bundle's directory cannot be used.
     #[error("{} exists already; name another directory with --out, or remove it", .0.display())]
     OutExists(PathBuf),
+    /// The bundle's directory cannot be made.
+    #[error("{} cannot be made: {source}; name a directory that can with --out", out.display())]
+    OutUnwritable {
+        /// The bundle's directory.
+        out: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
     /// A secret was about to be sealed into the bundle.
     #[error("{} holds the {secret}; nothing was sealed and the evidence is discarded; please report it", path.display())]
     SecretInEvidence {
@@ -149,7 +157,8 @@ impl RunError {
             | Self::Provider(_)
             | Self::DiskTooSmall { .. }
             | Self::Selection(_)
-            | Self::OutExists(_) => ErrorKind::Definition,
+            | Self::OutExists(_)
+            | Self::OutUnwritable { .. } => ErrorKind::Definition,
             Self::Source(error) => error.kind(),
             Self::Sops(error) => error.kind(),
             _ => ErrorKind::Infrastructure,

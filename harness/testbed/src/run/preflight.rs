@@ -1,5 +1,10 @@
 //! What can be told before anything is made: mistakes and lacks that would otherwise show minutes into a run.
 
+use std::{
+    io,
+    path::{self, Path},
+};
+
 use coldproof_criteria::Need;
 use zeroize::Zeroizing;
 
@@ -15,6 +20,7 @@ pub(super) fn check(host: &HostDefinition, plan: &Plan, selection: &Selection) -
     if plan.out.exists() {
         return Err(RunError::OutExists(plan.out.clone()));
     }
+    can_be_made(&plan.out).map_err(|source| RunError::OutUnwritable { out: plan.out.clone(), source })?;
     tools::require("git")?;
     if selection.needs(Need::Sops) {
         tools::require("sops")?;
@@ -28,4 +34,28 @@ pub(super) fn check(host: &HostDefinition, plan: &Plan, selection: &Selection) -
     let key = host.bootstrap.key.read()?;
     recipients::of_identity(&key).map_err(RunError::BootstrapKey)?;
     Ok(key)
+}
+
+/// Whether a directory can be made there. Nothing but an attempt tells: root passes every look at permissions.
+fn can_be_made(out: &Path) -> io::Result<()> {
+    let out = path::absolute(out)?;
+    let above = out.ancestors().skip(1).find(|directory| directory.exists()).unwrap_or(Path::new("/"));
+    tempfile::Builder::new().prefix(".coldproof-").tempdir_in(above)?.close()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_bundle_is_tried_and_left_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        can_be_made(&dir.path().join("a/b")).unwrap();
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(can_be_made(&dir.path().join("file/b")).is_err());
+        assert!(can_be_made("/proc/b".as_ref()).is_err());
+    }
 }

@@ -50,7 +50,15 @@ pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBun
     let findings = coldproof_criteria::judge_selected(&record, |criterion| selection.contains(criterion));
     stopwatch.record(Phase::Judge, millis(judging));
     record.context.timings_ms = stopwatch.timings();
+    record.context.harness_peak_bytes =
+        fs::read_to_string("/proc/self/status").ok().and_then(|text| peak_memory(&text));
     Ok(SealedBundle::seal(&out, record, findings)?)
+}
+
+/// `VmHWM`, in bytes.
+fn peak_memory(status: &str) -> Option<u64> {
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim().strip_suffix("kB")?;
+    kibibytes.trim().parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
 }
 
 fn teardown(kept: bool, receipts: &[Destroyed]) -> TeardownObservation {
@@ -96,4 +104,15 @@ fn holds(path: &Path, secrets: &[(&'static str, Zeroizing<Vec<u8>>)]) -> Result<
 
 fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     !wanted.is_empty() && bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_of_memory_is_read() {
+        assert_eq!(peak_memory("Name:\tcoldproof\nVmPeak:\t  99 kB\nVmHWM:\t   43012 kB\n"), Some(43_012 << 10));
+        assert_eq!(peak_memory("Name:\tcoldproof\n"), None);
+    }
 }

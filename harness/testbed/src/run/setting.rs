@@ -163,9 +163,8 @@ impl<'a> Setting<'a> {
     /// Leaves the machine running; returns its lease.
     pub(super) async fn keep_machine(&self, machine: Box<dyn Machine>) -> Result<String, RunError> {
         let lease = machine.keep().await?;
-        self.stopwatch.note(&format!(
-            "kept: `coldproof machines shell {lease}` enters it, `coldproof machines reap --kept` removes it"
-        ));
+        self.stopwatch.note(&format!("kept: `coldproof machines shell {lease}` enters it,"));
+        self.stopwatch.note(&format!("      `coldproof machines reap {lease}` removes it"));
         Ok(lease)
     }
 

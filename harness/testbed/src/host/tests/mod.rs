@@ -24,6 +24,7 @@ impl Directory {
         for name in ["base.git", "operator", "keys", "ca"] {
             fs::create_dir(directory.path(name)).unwrap();
         }
+        directory.write("base.git/HEAD", "ref: refs/heads/main\n");
         directory.write("keys/recovery.txt", "not read when the definition is loaded");
         directory.write("ca/root.pem", &root_certificate());
         directory.write("ca/not-a-certificate.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");

@@ -1,0 +1,173 @@
+//! What the command says to those who ask wrongly, and that it leaves nothing behind: through the built binary, without
+//! a machine.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    thread,
+};
+
+use rstest::rstest;
+use tempfile::TempDir;
+
+const WRONG_USAGE: i32 = 2;
+const INCONCLUSIVE: i32 = 3;
+
+/// A directory with a reference world in it, and everything that a command would leave behind.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        let written = place.run(&["reference", "world"]);
+        assert!(written.status.success(), "{}", words(&written));
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_coldproof"))
+            .args(arguments)
+            .current_dir(&self.0)
+            .env("COLDPROOF_STATE", self.path("state"))
+            .env("COLDPROOF_RUNTIME", self.path("run"))
+            .env("TEST_HEADER", "Authorization: Basic d3Jvbmc6d3Jvbmc=")
+            .output()
+            .unwrap()
+    }
+
+    /// Changes the host definition.
+    fn define(&self, old: &str, new: &str) {
+        let file = self.path("world/coldproof.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(old), "{old} is not in the reference world's definition");
+        fs::write(file, text.replacen(old, new, 1)).unwrap();
+    }
+
+    /// Asks for a proof of what the repositories tell.
+    fn prove(&self, arguments: &[&str]) -> Output {
+        let proof =
+            ["prove", "--host", "world/coldproof.toml", "--no-machine", "--only", "source.*", "--out", "bundle"];
+        self.run(&[&proof, arguments].concat())
+    }
+
+    /// The command refused in one paragraph with these words in it, and nothing is left.
+    fn refused(&self, output: &Output, code: i32, said: &[&str]) {
+        let text = words(output);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(output.stdout.is_empty(), "{text}");
+        let (_, paragraph) = text.split_once("coldproof: ").unwrap_or_else(|| panic!("no paragraph: {text}"));
+        assert!(!paragraph.trim_end().contains("\n\n") && !paragraph.contains("coldproof: "), "{text}");
+        for words in said {
+            assert!(paragraph.contains(words), "`{words}` is not in: {paragraph}");
+        }
+        for directory in ["state/ledger", "state/leases", "state/runs", "run"] {
+            assert_eq!(names(&self.path(directory)), [""; 0], "left in {directory}");
+        }
+        let mut here = names(self.0.path());
+        here.retain(|name| !["world", "state", "run"].contains(&name.as_str()));
+        assert_eq!(here, [""; 0], "left beside the world");
+    }
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Names in a directory; none if there is no such directory.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[rstest]
+#[case::missing_repository("\"base.git\"", "\"missing.git\"", &["there is no", "missing.git", "remedy: name a git repo"])]
+#[case::no_repository("\"base.git\"", "\"keys\"", &["keys is no git repository", "remedy: "])]
+#[case::ssh("\"base.git\"", "\"ssh://git@git.example.test/base.git\"", &["over ssh", "remedy: write", "https:"])]
+#[case::short_ssh("\"base.git\"", "\"git@git.example.test:base.git\"", &["short form for ssh", "remedy: write", "https:"])]
+#[case::unknown_key("revision = ", "revisoin = ", &["coldproof.toml:", "unknown key `revisoin`", "did you mean `revision`?"])]
+#[case::unknown_table("[machine]", "[machines]", &["coldproof.toml:", "machines", "remedy: "])]
+#[case::malformed("revision = \"main\"", "revision = main", &["coldproof.toml:", "remedy: mend the line"])]
+#[case::missing_key_file("\"keys/recovery.txt\"", "\"keys/nobody.txt\"", &["there is no key file", "remedy: put the key there"])]
+#[case::no_such_revision("\"main\"", "\"nowhere\"", &["has no revision `nowhere`; push it"])]
+fn a_wrong_definition_is_refused(#[case] old: &str, #[case] new: &str, #[case] said: &[&str]) {
+    let place = Place::new();
+    place.define(old, new);
+    place.refused(&place.prove(&[]), WRONG_USAGE, said);
+}
+
+#[rstest]
+#[case::nothing_selected(&["--only", ""], &["names no criterion", "coldproof prove --list"])]
+#[case::no_such_criterion(&["--only", "tsl.*"], &["`tsl.*` names no criterion", "coldproof prove --list"])]
+#[case::no_glob(&["--only", "tls.["], &["is no glob", "write for instance"])]
+#[case::no_such_host(&["--host", "nowhere.toml"], &["cannot read host definition nowhere.toml", "remedy: name the file"])]
+#[case::a_directory_for_a_host(&["--host", "world"], &["cannot read host definition world", "remedy: name the file"])]
+#[case::out_is_no_bundle(&["--out", "world"], &["world exists already; name another directory"])]
+#[case::out_below_a_file(&["--out", "world/coldproof.toml/bundle"], &["cannot be made", "--out"])]
+#[case::out_where_nobody_can_write(&["--out", "/proc/bundle"], &["/proc/bundle cannot be made", "--out"])]
+fn a_wrong_argument_is_refused(#[case] arguments: &[&str], #[case] said: &[&str]) {
+    let place = Place::new();
+    // An option given twice is clap's to refuse, but for those that are lists.
+    let given: Vec<&str> = ["--host", "world/coldproof.toml", "--out", "bundle"]
+        .chunks(2)
+        .filter(|option| !arguments.contains(&option[0]))
+        .flatten()
+        .copied()
+        .collect();
+    let output = place.run(&[&["prove", "--no-machine"], given.as_slice(), arguments].concat());
+    place.refused(&output, WRONG_USAGE, said);
+}
+
+#[rstest]
+#[case::unknown_fault(&["reference", "new", "--fault", "nope"], &["there is no fault `nope`", "--list-faults"])]
+#[case::not_empty(&["reference", "world"], &["world: it is not empty; name a directory"])]
+#[case::no_directory(&["reference", "world/coldproof.toml"], &["it cannot be used", "name a directory"])]
+#[case::below_a_file(&["reference", "world/coldproof.toml/new"], &["it cannot be", "name a directory"])]
+#[case::nobody_can_write(&["reference", "/proc/new"], &["/proc/new: it cannot be made", "name a directory"])]
+#[case::no_such_machine(&["machines", "shell", "nope"], &["called nope", "coldproof machines list"])]
+fn other_commands_refuse_as_well(#[case] arguments: &[&str], #[case] said: &[&str]) {
+    let place = Place::new();
+    place.refused(&place.run(arguments), WRONG_USAGE, said);
+}
+
+#[test]
+fn a_server_that_nobody_reaches_is_inconclusive() {
+    let place = Place::new();
+    // Port 1 (tcpmux) is served nowhere.
+    place.define("\"base.git\"", "\"http://127.0.0.1:1/base.git\"");
+    place.refused(&place.prove(&[]), INCONCLUSIVE, &["could not be reached", "check the network"]);
+}
+
+#[test]
+fn a_server_that_refuses_the_credentials_is_a_wrong_definition() {
+    let place = Place::new();
+    let url =
+        format!("\"http://127.0.0.1:{}/base.git\"\ncredentials = {{ header-env = \"TEST_HEADER\" }}", unauthorized());
+    place.define("\"base.git\"", &url);
+    let output = place.prove(&[]);
+    place.refused(&output, WRONG_USAGE, &["refused the declared credentials", "`[source] credentials`"]);
+    assert!(!words(&output).contains("d3Jvbmc6d3Jvbmc"), "the credential is not repeated");
+}
+
+/// The port of a server that lets nobody in. It ends with the test's process.
+fn unauthorized() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+            let answer = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"git\"\r\n\
+                          Content-Length: 0\r\nConnection: close\r\n\r\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    port
+}
