@@ -1,8 +1,9 @@
 //! Ends the build of an image.
 
-use std::{fs, process::Child, time::Instant};
+use std::{fs, io::Read as _, path::Path, process::Child, time::Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use coldproof_testbed::tools;
 use rustix::process::{Pid, geteuid};
 use tempfile::TempDir;
 
@@ -19,24 +20,35 @@ struct Build {
     path: String,
 }
 
-/// Ends a build within its longest step, and looks that none of its programs is left and the next build can start at once.
+/// Ends a build within its longest step, of a proof and then by itself, and looks that none of its programs is left. The
+/// second one can start at once only because it has nothing to wait for.
 pub(crate) fn ended_build(way: Way) -> Result<()> {
     let home = Home::new()?;
     let build = Build { cache: tempfile::tempdir()?, path: stand_in(&home)?, home };
-    for way in [way, Way::Kill] {
-        let mut child = build.start()?;
-        let began = Instant::now();
-        way.end(Pid::from_child(&child))?;
-        wait(&mut child)?;
-        build.home.await_nothing(&[], began)?;
+    let said = build.end("prove", way)?;
+    if [Way::Interrupt, Way::Terminate, Way::HangUp].contains(&way) {
+        // It let itself be interrupted, instead of ending because it did not.
+        ensure!(said.contains("everything this run had made is removed"), "{said}");
     }
-    Ok(())
+    build.end("image", way).map(drop)
 }
 
 impl Build {
+    /// Starts one, ends it, and returns what it said.
+    fn end(&self, subcommand: &str, way: Way) -> Result<String> {
+        let mut child = self.start(subcommand)?;
+        let began = Instant::now();
+        way.end(Pid::from_child(&child))?;
+        wait(&mut child)?;
+        self.home.await_nothing(&[], began)?;
+        let mut said = String::new();
+        child.stderr.take().context("piped")?.read_to_string(&mut said)?;
+        Ok(said)
+    }
+
     /// Starts one, and returns once it is within its longest step.
-    fn start(&self) -> Result<Child> {
-        let mut command = self.home.coldproof("image");
+    fn start(&self, subcommand: &str) -> Result<Child> {
+        let mut command = self.home.coldproof(subcommand);
         let mut child = command.env("COLDPROOF_CACHE", self.cache.path()).env("PATH", &self.path).spawn()?;
         let reached = self.home.path("reached");
         wait_until("within the longest step", LIMIT, || {
@@ -57,5 +69,8 @@ fn stand_in(home: &Home) -> Result<String> {
         root = home.root().display(),
         reached = home.path("reached").display(),
     );
-    home.put_in_front("mmdebstrap", &script)
+    let path = home.put_in_front("mmdebstrap", &script)?;
+    // The tools of the real cache, as this one has none.
+    let sops = tools::sops()?;
+    Ok(format!("{path}:{}", sops.parent().unwrap_or(Path::new("/")).display()))
 }

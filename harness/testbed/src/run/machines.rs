@@ -1,13 +1,15 @@
 //! What is needed to make machines; had when the first one is asked for.
 
-use std::fs;
+use std::{fs, io, thread};
 
 use coldproof_machines::{
-    image::{Image, ImageStore},
+    image::{Image, ImageStore, Recipe},
     paths::Paths,
     provider::{MachineSpec, Provider},
     qemu::QemuProvider,
 };
+
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Phase, Plan, RunError, progress::Stopwatch};
 use crate::host::{self, HostDefinition};
@@ -24,11 +26,7 @@ impl Machines {
         plan: &Plan,
         stopwatch: &Stopwatch<'_>,
     ) -> Result<Self, RunError> {
-        let store = ImageStore::open(&Paths::from_env());
-        let say = |line: &str| stopwatch.detail(Phase::Image, line);
-        // Building takes minutes; the other lines of work go on meanwhile.
-        let ensure = async { tokio::task::block_in_place(|| store.ensure(&plan.image, &say)) };
-        let image = stopwatch.time(Phase::Image, ensure).await?;
+        let image = stopwatch.time(Phase::Image, image(&plan.image, stopwatch)).await?;
         let provider: Box<dyn Provider> = match plan.provider.unwrap_or(host.machine.provider) {
             host::Provider::Qemu => Box::new(QemuProvider::detect().await?),
             other => return Err(RunError::Provider(other)),
@@ -44,4 +42,24 @@ impl Machines {
         }
         Ok(())
     }
+}
+
+/// The image of the recipe, built if need be. That takes minutes and blocks, so it has a thread of its own: the other lines
+/// of work go on meanwhile, and whoever ends the run need not wait for it. The thread, and the lease of the build with it,
+/// then ends with this process.
+async fn image(recipe: &Recipe, stopwatch: &Stopwatch<'_>) -> Result<Image, RunError> {
+    let (store, recipe) = (ImageStore::open(&Paths::from_env()), recipe.clone());
+    let (line, mut lines) = mpsc::unbounded_channel();
+    let (result, image) = oneshot::channel();
+    let work = move || {
+        // Nobody listens any more where the run has ended.
+        let say = |text: &str| drop(line.send(text.to_owned()));
+        drop(result.send(store.ensure(&recipe, &say)));
+    };
+    thread::Builder::new().name("image".to_owned()).spawn(work).map_err(RunError::io("starting a thread"))?;
+    while let Some(text) = lines.recv().await {
+        stopwatch.detail(Phase::Image, &text);
+    }
+    let built = image.await.map_err(|_| RunError::io("building the image")(io::Error::other("its thread panicked")))?;
+    Ok(built?)
 }
