@@ -1,15 +1,9 @@
-//! What takes too long for every change: each seeded fault against every criterion, cold proofs, kills at random moments.
+//! What takes too long for every change: each seeded fault against every criterion, and a cold proof.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use coldproof_steps::nightly;
 use libtest_mimic::{Arguments, Failed, Trial};
-use rand::Rng as _;
-
-/// How many proofs are killed.
-const KILLS: u32 = 8;
-/// A whole proof takes about this long, so that every part of it is killed some night.
-const PROOF: Duration = Duration::from_secs(90);
 
 fn main() -> ExitCode {
     coldproof_steps::dispatch();
@@ -20,13 +14,6 @@ fn main() -> ExitCode {
             trial(&format!("fault::{}", fault.name), move || nightly::fault_against_every_criterion(fault))
         }),
     );
-    trials.extend((1..=KILLS).map(|n| {
-        trial(&format!("kill::{n}"), || {
-            let moment = PROOF.mul_f64(rand::rng().random());
-            eprintln!("killed after {moment:?}");
-            nightly::kill_after(moment)
-        })
-    }));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 

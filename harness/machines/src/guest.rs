@@ -1,6 +1,10 @@
 //! The guest: commands that run in it, and the transport that carries them.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
@@ -116,6 +120,18 @@ pub enum TransportError {
     Lost {
         /// What is known about the end, such as the last lines of the machine's errors.
         reason: String,
+    },
+    /// The machine cannot go on, as its disk cannot grow any more on the controller's.
+    #[error(
+        "the machine was stopped: {reason} for its disk in {}; make room there, or set COLDPROOF_STATE (and \
+         COLDPROOF_CACHE for stages) to a directory on a larger disk",
+        directory.display()
+    )]
+    Stopped {
+        /// The operating system's words.
+        reason: String,
+        /// Where its disk is.
+        directory: PathBuf,
     },
     /// The guest answered something that is not an answer.
     #[error("the guest's answer cannot be read: {0}")]

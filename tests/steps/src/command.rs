@@ -6,7 +6,6 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::OnceLock,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -153,14 +152,6 @@ pub(crate) async fn prove_until_switching(host: Host) -> Result<Underway> {
         said.push('\n');
     }
     bail!("the command ended before its switch:\n{said}")
-}
-
-/// Starts a proof and lets it run for this long, whatever it is at then.
-pub(crate) async fn prove_for(host: Host, moment: Duration) -> Result<Underway> {
-    let home = Home::new()?;
-    let child = home.command(&definition(host).await?, &[])?.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    tokio::time::sleep(moment).await;
-    Ok(Underway { child, home })
 }
 
 impl Underway {

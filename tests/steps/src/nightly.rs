@@ -1,7 +1,5 @@
 //! What takes too long for every change.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use coldproof_reference::Fault;
 
@@ -29,13 +27,4 @@ pub async fn cold_proof() -> Result<()> {
     let ended = command::prove(Host::Committed, &[]).await?;
     ended.ensure_end("pass")?;
     ended.ensure_nothing_left()
-}
-
-/// Kills a proof that has run for `moment`, and looks that nothing is left.
-///
-/// # Errors
-/// When something is.
-pub async fn kill_after(moment: Duration) -> Result<()> {
-    let underway = command::prove_for(Host::Committed, moment).await?;
-    underway.kill().await?.ensure_nothing_left()
 }

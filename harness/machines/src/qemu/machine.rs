@@ -17,10 +17,11 @@ use super::{
     kvm::Choice,
     network::{Services, forward},
     process::{Files, Process, tail},
+    watched::Watched,
 };
 use crate::{
     deadline::Deadline,
-    guest::{Guest, GuestCommand, Transport, TransportError},
+    guest::{Guest, GuestCommand, TransportError},
     launch::Unprivileged,
     lease::Lease,
     provider::{
@@ -120,6 +121,11 @@ impl QemuMachine {
         }
     }
 
+    fn watched(&self) -> Watched {
+        let directory = self.command_line.disk.parent().unwrap_or(Path::new("/")).to_owned();
+        Watched { console: Arc::clone(&self.console), stopped: self.process.qmp.stopped(), directory }
+    }
+
     /// Adds what QEMU said before it ended.
     fn explain(&self, error: TransportError) -> TransportError {
         match error {
@@ -176,13 +182,14 @@ impl Machine for QemuMachine {
     }
 
     async fn guest(&mut self, deadline: Deadline) -> Result<Guest, BootError> {
+        let console = self.watched();
         let ready = tokio::select! {
             biased;
-            ready = self.console.ready(deadline) => ready,
+            ready = console.ready(deadline) => ready,
             _ = self.process.wait() => Err(TransportError::Lost { reason: "QEMU ended".to_owned() }),
         };
         ready.map_err(|error| self.boot_error(error))?;
-        Ok(Guest::new(Arc::clone(&self.console) as Arc<dyn Transport>))
+        Ok(Guest::new(Arc::new(console)))
     }
 
     fn endpoint(&self, guest_port: u16) -> Option<SocketAddr> {

@@ -12,6 +12,7 @@ mod process;
 mod provider;
 mod qmp;
 mod stage;
+mod watched;
 
 pub use attach::{AttachError, attach};
 pub use provider::QemuProvider;

@@ -1,14 +1,16 @@
 //! QMP: JSON lines over a Unix socket (QEMU's `qmp-spec`).
 
-use std::{collections::VecDeque, io, path::Path};
+use std::{io, path::Path};
 
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::{mpsc, watch},
+    task::AbortHandle,
 };
 
 /// QEMU refused a command, or is gone.
@@ -24,27 +26,48 @@ pub(super) enum QmpError {
     Refused { command: String, reason: String },
 }
 
-/// A connection to QEMU's control socket. Commands are answered in order.
+/// Why QEMU stopped a machine that could not go on, once it did.
+pub(super) type Stopped = watch::Receiver<Option<String>>;
+
+/// A connection to QEMU's control socket. Commands are answered in order. It is read all the time, so that a machine
+/// that QEMU stops is heard of while nobody asks.
 #[derive(Debug)]
 pub(super) struct Qmp {
-    lines: Lines<BufReader<OwnedReadHalf>>,
     writer: OwnedWriteHalf,
-    events: VecDeque<Value>,
+    answers: mpsc::UnboundedReceiver<Result<Value, QmpError>>,
+    events: mpsc::UnboundedReceiver<Value>,
+    stopped: Stopped,
+    reading: AbortHandle,
+}
+
+impl Drop for Qmp {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
 }
 
 impl Qmp {
     /// Connects and negotiates.
     pub(super) async fn connect(socket: &Path) -> Result<Self, QmpError> {
         let (reader, writer) = UnixStream::connect(socket).await?.into_split();
-        let mut qmp = Self { lines: BufReader::new(reader).lines(), writer, events: VecDeque::new() };
-        qmp.message().await?;
+        let (answering, answers) = mpsc::unbounded_channel();
+        let (telling, events) = mpsc::unbounded_channel();
+        let (stopping, stopped) = watch::channel(None);
+        let reading = Reading { answering, telling, stopping };
+        let reading = tokio::spawn(reading.all(BufReader::new(reader))).abort_handle();
+        let mut qmp = Self { writer, answers, events, stopped, reading };
+        qmp.answer().await?;
         qmp.execute("qmp_capabilities", json!({})).await?;
         Ok(qmp)
     }
 
-    async fn message(&mut self) -> Result<Value, QmpError> {
-        let line = self.lines.next_line().await?.ok_or(QmpError::Closed)?;
-        Ok(serde_json::from_str(&line)?)
+    /// Whether and why QEMU has stopped the machine.
+    pub(super) fn stopped(&self) -> Stopped {
+        self.stopped.clone()
+    }
+
+    async fn answer(&mut self) -> Result<Value, QmpError> {
+        self.answers.recv().await.unwrap_or(Err(QmpError::Closed))
     }
 
     /// Runs a command and returns what it returns. Events that arrive first are kept.
@@ -52,17 +75,12 @@ impl Qmp {
         let mut text = json!({ "execute": command, "arguments": arguments }).to_string();
         text.push('\n');
         self.writer.write_all(text.as_bytes()).await?;
-        loop {
-            let mut message = self.message().await?;
-            if message.get("event").is_some() {
-                self.events.push_back(message);
-            } else if let Some(error) = message.get("error") {
-                let reason = error["desc"].as_str().unwrap_or_default().to_owned();
-                return Err(QmpError::Refused { command: command.to_owned(), reason });
-            } else {
-                return Ok(message["return"].take());
-            }
+        let mut answer = self.answer().await?;
+        if let Some(error) = answer.get("error") {
+            let reason = error["desc"].as_str().unwrap_or_default().to_owned();
+            return Err(QmpError::Refused { command: command.to_owned(), reason });
         }
+        Ok(answer["return"].take())
     }
 
     /// Runs a command of the human monitor and returns what it prints.
@@ -73,21 +91,57 @@ impl Qmp {
 
     /// Forgets the events that have arrived.
     pub(super) fn clear_events(&mut self) {
-        self.events.clear();
+        while self.events.try_recv().is_ok() {}
     }
 
     /// Waits for the next event that `wanted` accepts, and returns its data. Others are dropped.
     pub(super) async fn event(&mut self, wanted: impl Fn(&str, &Value) -> bool) -> Result<Value, QmpError> {
         loop {
-            let mut message = match self.events.pop_front() {
-                Some(event) => event,
-                None => self.message().await?,
-            };
-            if message["event"].as_str().is_some_and(|name| wanted(name, &message["data"])) {
-                return Ok(message["data"].take());
+            let mut event = self.events.recv().await.ok_or(QmpError::Closed)?;
+            if event["event"].as_str().is_some_and(|name| wanted(name, &event["data"])) {
+                return Ok(event["data"].take());
             }
         }
     }
+}
+
+/// The reading end. What it sends to a connection that is gone is nobody's business.
+struct Reading {
+    answering: mpsc::UnboundedSender<Result<Value, QmpError>>,
+    telling: mpsc::UnboundedSender<Value>,
+    stopping: watch::Sender<Option<String>>,
+}
+
+impl Reading {
+    /// Passes on everything until the end.
+    async fn all(self, reader: BufReader<OwnedReadHalf>) {
+        let mut lines = reader.lines();
+        loop {
+            let message = match lines.next_line().await {
+                Ok(Some(line)) => serde_json::from_str::<Value>(&line).map_err(QmpError::from),
+                Ok(None) => return,
+                Err(error) => Err(error.into()),
+            };
+            match message {
+                Ok(event) if event.get("event").is_some() => {
+                    if let Some(reason) = stopped_by(&event) {
+                        self.stopping.send_replace(Some(reason));
+                    }
+                    drop(self.telling.send(event));
+                }
+                Ok(answer) => drop(self.answering.send(Ok(answer))),
+                Err(error) => return drop(self.answering.send(Err(error))),
+            }
+        }
+    }
+}
+
+/// The reason, if QEMU stops the machine with this event: by default it does when a disk's file cannot grow any more
+/// (`werror=enospc` in qemu(1)), and waits for somebody to make room.
+fn stopped_by(event: &Value) -> Option<String> {
+    let data = &event["data"];
+    let stops = event["event"] == "BLOCK_IO_ERROR" && data["action"] == "stop";
+    stops.then(|| data["reason"].as_str().unwrap_or("an error of its disk").to_owned())
 }
 
 #[cfg(test)]
@@ -124,9 +178,23 @@ mod tests {
         );
         let mut qmp = Qmp::connect(&socket).await.unwrap();
         assert_eq!(qmp.execute("query-x", json!({})).await.unwrap(), json!(7));
+        assert_eq!(*qmp.stopped().borrow(), None);
         let data = qmp.event(|name, _| name == "MIGRATION").await.unwrap();
         assert_eq!(data["status"], "active");
         let error = qmp.execute("device_del", json!({})).await.unwrap_err().to_string();
         assert_eq!(error, "QEMU refused device_del: no such device");
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_is_stopped_is_heard_of_while_nobody_asks() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("qmp");
+        let reported = r#"{"event": "BLOCK_IO_ERROR", "data": {"action": "report", "reason": "Input/output error"}}"#;
+        let stop = r#"{"event": "BLOCK_IO_ERROR", "data": {"action": "stop", "nospc": true, "reason": "No space"}}"#;
+        let answer = format!("{{\"return\": {{}}}}\n{reported}\n{stop}\n");
+        fake(UnixListener::bind(&socket).unwrap(), vec![answer.leak()]);
+        let qmp = Qmp::connect(&socket).await.unwrap();
+        let mut stopped = qmp.stopped();
+        assert_eq!(stopped.wait_for(Option::is_some).await.unwrap().as_deref(), Some("No space"));
     }
 }

@@ -1,15 +1,17 @@
 //! From a lease to a receipt.
 
-use std::{fs, time::Duration};
+use std::{ffi::CString, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use coldproof_machines::{
-    guest::{Guest, GuestCommand},
+    guest::{Guest, GuestCommand, TransportError},
     process::ProcessIdentity,
     provider::{BootError, BootImage, MachineSize, MachineSpec, Provider, Start},
     qemu::attach,
     reaper::{ReapScope, reap},
 };
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::bench::{Bench, Owner, memory, soon, within};
 
@@ -125,6 +127,41 @@ pub(crate) async fn never_boots(bench: Bench) -> anyhow::Result<()> {
     let spec = MachineSpec { memory: 1 << 50, ..bench.spec("impossible") };
     let error = bench.provider.create(&spec, bench.lease("impossible")?, soon()).await.err().context("it started")?;
     bench.note(&error.to_string());
+    bench.assert_clean()
+}
+
+/// Where the bench keeps its state: on a file system that is small enough to be filled.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(path: PathBuf) -> anyhow::Result<Self> {
+        fs::create_dir(&path)?;
+        let size = "size=640m,mode=711";
+        mount("tmpfs", &path, "tmpfs", MountFlags::empty(), Some(CString::new(size)?.as_c_str()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        if let Err(error) = unmount(&self.0, UnmountFlags::DETACH) {
+            eprintln!("unmounting {}: {error}", self.0.display());
+        }
+    }
+}
+
+pub(crate) async fn full_disk(bench: Bench) -> anyhow::Result<()> {
+    let small = SmallDisk::mount(bench.path("state"))?;
+    let (machine, guest) = bench.fork("full").await?;
+    let grow = GuestCommand::script("dd if=/dev/urandom of=/var/tmp/grows bs=1M count=2048; sync; sleep 600");
+    let error = guest.run(&grow, within(600)).await.expect_err("a command that needs room that is not there");
+    bench.note(&error.to_string());
+    ensure!(matches!(&error, TransportError::Stopped { directory, .. } if directory.starts_with(&small.0)), "{error}");
+    ensure!(error.to_string().contains("COLDPROOF_STATE"), "no remedy: {error}");
+    let next = guest.run(&GuestCommand::new(["true"]), soon()).await;
+    ensure!(matches!(next, Err(TransportError::Stopped { .. })), "{next:?}");
+    let receipt = machine.destroy(None).await?;
+    ensure!(receipt.is_clean(), "{receipt}");
     bench.assert_clean()
 }
 

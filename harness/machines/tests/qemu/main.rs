@@ -15,7 +15,7 @@ fn main() {
     if bench::is_owner() {
         return bench::own_until_killed();
     }
-    let trials: Vec<Trial> = vec![
+    let mut trials: Vec<Trial> = vec![
         trial("a_cold_boot_takes_commands_and_leaves_nothing", lifecycle::cold_boot),
         trial("a_machine_reboots_restarts_and_resizes", lifecycle::restarts),
         trial("forks_of_a_stage_take_commands_at_once", lifecycle::forks),
@@ -27,5 +27,9 @@ fn main() {
         trial("a_command_past_its_deadline_is_killed_and_the_next_one_runs", transport::deadlines),
         trial("the_guest_reaches_its_services_and_nothing_else", network::isolation),
     ];
+    if rustix::process::geteuid().is_root() {
+        // It needs a small file system, which only root can mount.
+        trials.push(trial("a_disk_that_cannot_grow_ends_a_command_at_once", lifecycle::full_disk));
+    }
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
