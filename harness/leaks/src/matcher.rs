@@ -1,0 +1,148 @@
+//! All forms of all secrets as one automaton.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use zeroize::Zeroize as _;
+
+use crate::{
+    encoding::{Encoding, forms},
+    pieces::pieces,
+    scanner::Scanner,
+    secret::Secret,
+};
+
+/// Why no matcher could be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the secrets are too many or too long to be looked for all at once: {0}; report this as a fault of coldproof")]
+pub struct BuildError(#[from] aho_corasick::BuildError);
+
+/// Looks for secrets in all their forms.
+#[derive(Debug)]
+pub struct Matcher {
+    automaton: AhoCorasick,
+    needles: Vec<Needle>,
+    longest: usize,
+    searched: Vec<String>,
+    unscannable: Vec<String>,
+}
+
+/// What one pattern of the automaton is a form of.
+#[derive(Debug)]
+struct Needle {
+    /// Indices of the secrets; those with the same value have the same needles.
+    secrets: Vec<usize>,
+    encoding: Encoding,
+    /// Index among the pieces of all secrets.
+    piece: usize,
+}
+
+/// One pattern found in one piece of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) needle: usize,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+impl Matcher {
+    /// Looks for those that are not public.
+    ///
+    /// # Errors
+    /// When the automaton would be too large.
+    pub fn new(secrets: &[Secret]) -> Result<Self, BuildError> {
+        let matcher = Self::without(secrets, &BTreeSet::new())?;
+        // A private key holds its public half, and so does its certificate.
+        let mut shared = BTreeSet::new();
+        for public in secrets.iter().filter(|secret| secret.public) {
+            let mut scanner = matcher.scanner();
+            scanner.push(public.value.as_bytes());
+            shared.extend(scanner.finish().iter().map(|hit| matcher.needles[hit.needle].piece));
+        }
+        if shared.is_empty() { Ok(matcher) } else { Self::without(secrets, &shared) }
+    }
+
+    fn without(secrets: &[Secret], left_out: &BTreeSet<usize>) -> Result<Self, BuildError> {
+        let mut patterns: BTreeMap<String, usize> = BTreeMap::new();
+        let mut needles: Vec<Needle> = Vec::new();
+        let (mut searched, mut unscannable, mut piece) = (Vec::new(), Vec::new(), 0);
+        for (index, secret) in secrets.iter().enumerate().filter(|(_, secret)| !secret.public) {
+            let mut any = false;
+            for text in pieces(&secret.value) {
+                piece += 1;
+                if left_out.contains(&piece) {
+                    continue;
+                }
+                any = true;
+                for (encoding, mut form) in forms(text) {
+                    let next = needles.len();
+                    let number = *patterns.entry(mem::take(&mut *form)).or_insert(next);
+                    if number == next {
+                        needles.push(Needle { secrets: Vec::new(), encoding, piece });
+                    }
+                    if !needles[number].secrets.contains(&index) {
+                        needles[number].secrets.push(index);
+                    }
+                }
+            }
+            if any {
+                searched.push(secret.name.clone());
+            } else if !secret.value.trim().is_empty() {
+                unscannable.push(secret.name.clone());
+            }
+        }
+        let mut ordered: Vec<_> = patterns.iter().collect();
+        ordered.sort_by_key(|(_, number)| **number);
+        let longest = ordered.iter().map(|(form, _)| form.len()).max().unwrap_or_default();
+        let automaton = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::DFA))
+            // Where one form begins with another, for instance a URL with a password, the whole is what was found.
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(ordered.iter().map(|(form, _)| form.as_bytes()));
+        patterns.into_keys().for_each(|mut form| form.zeroize());
+        let automaton = automaton?;
+        Ok(Self { automaton, needles, longest, searched, unscannable })
+    }
+
+    /// A scanner for one stream.
+    #[must_use]
+    pub fn scanner(&self) -> Scanner<'_> {
+        Scanner::new(self)
+    }
+
+    /// Names of the secrets that are looked for.
+    #[must_use]
+    pub fn searched(&self) -> &[String] {
+        &self.searched
+    }
+
+    /// Names of those that cannot be looked for: too short, or nothing but what is public as well.
+    #[must_use]
+    pub fn unscannable(&self) -> &[String] {
+        &self.unscannable
+    }
+
+    /// Length of the longest form in bytes.
+    pub(crate) const fn longest(&self) -> usize {
+        self.longest
+    }
+
+    pub(crate) fn find<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = Found> + 'a {
+        self.automaton.find_iter(bytes).map(|found| Found {
+            needle: found.pattern().as_usize(),
+            start: found.start(),
+            end: found.end(),
+        })
+    }
+
+    pub(crate) fn encoding(&self, needle: usize) -> Encoding {
+        self.needles[needle].encoding
+    }
+
+    pub(crate) fn secrets(&self, needle: usize) -> &[usize] {
+        &self.needles[needle].secrets
+    }
+}
