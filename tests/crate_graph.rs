@@ -16,13 +16,14 @@ const HARNESS: &[&str] = &[
 ];
 
 /// Every crate of the workspace, and those of the workspace that it may link.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 10] = [
     ("coldproof-evidence", &[]),
     ("coldproof-machines", &["coldproof-evidence"]),
     ("coldproof-criteria", &["coldproof-evidence"]),
-    ("coldproof-observer", &["coldproof-evidence"]),
+    ("coldproof-leaks", &[]),
+    ("coldproof-observer", &["coldproof-evidence", "coldproof-leaks"]),
     ("coldproof-verdict", &["coldproof-evidence", "coldproof-criteria"]),
-    ("coldproof-testbed", &["coldproof-evidence", "coldproof-criteria", "coldproof-machines"]),
+    ("coldproof-testbed", &["coldproof-evidence", "coldproof-criteria", "coldproof-leaks", "coldproof-machines"]),
     ("coldproof-reference", &["coldproof-evidence", "coldproof-machines"]),
     ("coldproof-steps", HARNESS),
     ("coldproof", HARNESS),

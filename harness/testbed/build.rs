@@ -15,7 +15,7 @@ const PROFILE: &str = "observer";
 const STATIC: &str = "-Ctarget-feature=+crt-static";
 
 /// What the observer is built of, from the workspace's root. Its dependencies' versions are in the lock file.
-const SOURCES: &[&str] = &["Cargo.lock", "harness/evidence", "harness/observer"];
+const SOURCES: &[&str] = &["Cargo.lock", "harness/evidence", "harness/leaks", "harness/observer"];
 
 /// What the outer build sets for itself: another compiler (clippy's driver), its flags, and where it writes.
 const FOREIGN: &[&str] =

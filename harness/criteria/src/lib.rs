@@ -13,6 +13,7 @@ pub mod fixtures;
 mod identity;
 mod isolation;
 mod judgement;
+mod leaks;
 mod need;
 mod secrets;
 mod select;
@@ -51,6 +52,7 @@ pub static CRITERIA: &[Criterion] = &[
     secrets::EACH_RECIPIENT,
     secrets::IN_PLACE,
     secrets::MODES,
+    leaks::NONE,
     tls::LEAF_EQUALS_GIT,
     tls::CHAIN,
     tls::KEY_MATCHES,

@@ -19,6 +19,10 @@ pub enum Need {
     Switch,
     /// [`Record::system`].
     System,
+    /// [`Record::leaks`].
+    Leaks,
+    /// [`Record::own_leaks`].
+    OwnLeaks,
     /// [`Record::tls`].
     Tls,
     /// [`Record::http`].
@@ -51,6 +55,8 @@ impl Need {
             Self::Bootstrap => presence(&record.bootstrap),
             Self::Switch => presence(&record.switch),
             Self::System => presence(&record.system),
+            Self::Leaks => presence(&record.leaks),
+            Self::OwnLeaks => presence(&record.own_leaks),
             Self::Tls => presence(&record.tls),
             Self::Http => presence(&record.http),
             Self::Reproduction => presence(&record.reproduction),
@@ -86,6 +92,8 @@ impl fmt::Display for Need {
             Self::Bootstrap => "the delivery of the bootstrap key",
             Self::Switch => "the switch",
             Self::System => "the guest after the switch",
+            Self::Leaks => "the search for secrets in the guest",
+            Self::OwnLeaks => "the search for secrets in what the harness wrote",
             Self::Tls => "TLS from outside",
             Self::Http => "HTTP from outside",
             Self::Reproduction => "the build on a second machine",

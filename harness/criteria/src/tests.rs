@@ -34,7 +34,7 @@ fn text(finding: &Finding) -> String {
 #[test]
 fn every_criterion_passes_on_the_good_record() {
     let findings = judge(&good());
-    assert_eq!(findings.len(), 27);
+    assert_eq!(findings.len(), 28);
     assert_eq!(not_passed(&findings), BTreeSet::new());
     for finding in findings {
         assert!(finding.subjects > 0, "{} passed without a subject", finding.criterion);
@@ -109,6 +109,8 @@ fn empty(record: &mut Record) {
     of(&mut record.bootstrap);
     of(&mut record.switch);
     of(&mut record.system);
+    of(&mut record.leaks);
+    of(&mut record.own_leaks);
     of(&mut record.tls);
     of(&mut record.http);
     of(&mut record.reproduction);
@@ -189,6 +191,8 @@ fn set(record: &mut Record, need: Need, cause: Option<String>) {
         Need::SecondSwitch => record.second_switch = of(cause),
         Need::SecondSystem => record.second_system = of(cause),
         Need::Egress => record.egress = of(cause),
+        Need::Leaks => record.leaks = of(cause),
+        Need::OwnLeaks => record.own_leaks = of(cause),
         Need::Teardown => record.teardown = of(cause),
     }
 }

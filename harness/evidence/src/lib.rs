@@ -10,6 +10,7 @@ pub mod digest;
 pub mod expectations;
 pub mod finding;
 pub mod guest;
+pub mod leaks;
 pub mod rebuild;
 pub mod record;
 pub mod request;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Digest, Expectations,
     guest::{BootstrapObservation, Inventory, Reproduction, SystemObservation},
+    leaks::LeaksObservation,
     rebuild::RebuildObservation,
     served::{EgressObservation, HttpObservation, TeardownObservation, TlsObservation},
     source::{SopsObservation, SourceObservation},
@@ -108,6 +109,10 @@ pub struct Record {
     pub switch: Observed<RebuildObservation>,
     /// The guest after the switch.
     pub system: Observed<SystemObservation>,
+    /// Secrets in the guest, outside their own files, after the switch.
+    pub leaks: Observed<LeaksObservation>,
+    /// Secrets in what the harness itself wrote down or was about to record; they were removed from it.
+    pub own_leaks: Observed<LeaksObservation>,
     /// TLS from outside.
     pub tls: Observed<TlsObservation>,
     /// HTTP from outside.

@@ -48,8 +48,8 @@ impl fmt::Display for Encoding {
 
 type Text = Zeroizing<String>;
 
-/// Every form of `value`, the plain one first. Forms that are equal to another occur more than once.
-pub(crate) fn forms(value: &str) -> Vec<(Encoding, Text)> {
+/// Every form of `value` that is looked for, the plain one first. Forms that are equal to another occur more than once.
+pub fn forms(value: &str) -> Vec<(Encoding, Text)> {
     let mut forms = vec![(Encoding::Plain, Zeroizing::new(value.to_owned()))];
     let mut add = |encoding, texts: Vec<Text>| forms.extend(texts.into_iter().map(|text| (encoding, text)));
     let hex = Zeroizing::new(hex::encode(value));

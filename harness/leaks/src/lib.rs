@@ -15,7 +15,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-pub use encoding::Encoding;
+pub use encoding::{Encoding, forms};
 pub use layer::Layer;
 pub use matcher::{BuildError, Matcher};
 pub use request::LeaksRequest;

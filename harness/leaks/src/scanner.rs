@@ -31,6 +31,16 @@ pub struct Hit {
     pub(crate) needle: usize,
 }
 
+impl Hit {
+    /// The form in words, for instance `base64 in gzip`.
+    #[must_use]
+    pub fn form(&self) -> String {
+        // The innermost compression is nearest to the form.
+        let layers = self.layers.iter().rev().map(|layer| format!(" in {layer}"));
+        format!("{}{}", self.encoding, layers.collect::<String>())
+    }
+}
+
 /// Looks through one stream, which may be pushed in chunks of any size.
 pub struct Scanner<'m> {
     matcher: Option<&'m Matcher>,

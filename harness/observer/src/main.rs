@@ -9,6 +9,7 @@ mod checkout;
 mod closure;
 mod inventory;
 mod journal;
+mod leaks;
 mod manager;
 mod mounts;
 mod nar;
@@ -37,6 +38,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 const USAGE: &str = "\
 usage: observer inventory  < InventoryRequest  > Inventory
        observer observe    < ObserveRequest    > SystemObservation
+       observer leaks      < LeaksRequest      > LeaksObservation
        observer closure    < ClosureRequest    > [StorePathObservation]
        observer record --dir DIR -- COMMAND…
        observer wait --dir DIR --at-most-ms MS > Progress";
@@ -62,6 +64,7 @@ fn run() -> anyhow::Result<()> {
             request.hmac_key.zeroize();
             answer(&observation?)
         }
+        ["leaks"] => answer(&leaks::observe(request()?)?),
         ["closure"] => answer(&closure::observe(&request::<ClosureRequest>()?.path)?),
         ["record", "--dir", dir, "--", ..] => recorder::record(Path::new(dir), &arguments[4..]),
         ["wait", "--dir", dir, "--at-most-ms", at_most] => {

@@ -24,7 +24,8 @@ const LONGEST_KEY: u64 = 64 << 10;
 const MARKS: &[&[u8]] = &[b"AGE-SECRET-KEY-1", b"PRIVATE KEY-----"];
 
 /// File systems that show the kernel's state, or another machine's, instead of files of this one.
-const NOT_FILES: &[&str] = &["autofs", "bpf", "cgroup", "cgroup2", "debugfs", "devpts", "fuse.lxcfs", "proc", "sysfs"];
+pub(crate) const NOT_FILES: &[&str] =
+    &["autofs", "bpf", "cgroup", "cgroup2", "debugfs", "devpts", "fuse.lxcfs", "proc", "sysfs"];
 
 /// What the walk found.
 #[derive(Debug, Default)]

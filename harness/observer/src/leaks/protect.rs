@@ -1,0 +1,18 @@
+//! This process holds every secret of the host for some seconds: nothing of it may be left anywhere.
+
+use anyhow::Context as _;
+use rustix::{
+    mm::{MlockAllFlags, mlockall},
+    process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit},
+};
+
+/// Keeps the process from dumping core, being traced by other accounts, and being swapped out.
+pub(super) fn from_dumps_and_swap() -> anyhow::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).context("forbidding core dumps")?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("forbidding core dumps")?;
+    // Where memory may not be locked the search goes on: swap is one of the places that it looks through.
+    if let Err(error) = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE) {
+        eprintln!("observer: memory cannot be locked: {error}");
+    }
+    Ok(())
+}
