@@ -46,6 +46,28 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     scripted!("secret-empty", Switched, ["secrets.in-place"], "a decrypted secret is an empty file"),
     scripted!("secret-mode", Switched, ["secrets.modes"], "a decrypted secret can be read by everybody"),
+    scripted!(
+        "secret-in-arguments",
+        Switched,
+        ["leaks.none"],
+        "a process that runs has a secret among its arguments, for every account to see"
+    ),
+    scripted!("secret-in-environment", Switched, ["leaks.none"], "a process that runs has a secret in its environment"),
+    scripted!("secret-in-file", Switched, ["leaks.none"], "a configuration file in /var has a secret in base64"),
+    scripted!("secret-in-journal", Switched, ["leaks.none"], "a service has logged a secret in hex"),
+    scripted!(
+        "secret-in-history",
+        Switched,
+        ["leaks.none"],
+        "a repository holds a secret in an object that nothing refers to any more"
+    ),
+    scripted!("secret-in-archive", Switched, ["leaks.none"], "a backup that was compressed with gzip holds a secret"),
+    scripted!(
+        "secret-in-core-dump",
+        Switched,
+        ["leaks.none"],
+        "a program that held a secret has crashed and left its memory on the disk"
+    ),
     Fault {
         name: "stale-leaf-served",
         layer: Layer::Guest,

@@ -1,6 +1,6 @@
 //! Faults in what is committed that only a switch of their own brings out.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use rcgen::KeyPair;
 use zeroize::Zeroizing;
 
@@ -85,6 +85,17 @@ pub(super) const FAULTS: &[Fault] = &[
                 "[[ -d $state/catalogue ]] || fetch",
                 &format!("[[ $app != backupbot ]] || {call}\n[[ -d $state/catalogue ]] || fetch"),
             )
+        },
+    },
+    Fault {
+        name: "secret-in-store",
+        layer: Layer::Switch,
+        criterion: &["leaks.none"],
+        summary: "a unit is committed with the value of a secret in a command, so that it is built into the store",
+        how: |draft| {
+            let value = draft.secrets.get("registry_password").context("the reference host has this secret")?;
+            let settings = format!("ExecStartPre = \"/bin/true --password={}\"; ", value.as_str());
+            serve(draft, "proxy", &settings)
         },
     },
     Fault {

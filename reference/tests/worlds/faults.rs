@@ -7,7 +7,7 @@ use coldproof_reference::{Layer, faults};
 use rstest::rstest;
 
 /// What is judged of every host that declares the subjects.
-const CRITERIA: [&str; 27] = [
+const CRITERIA: [&str; 28] = [
     "blank.inventory",
     "blank.one-secret",
     "convergence.idempotent",
@@ -19,6 +19,7 @@ const CRITERIA: [&str; 27] = [
     "identity.reproduced",
     "identity.toplevel",
     "isolation.egress",
+    "leaks.none",
     "secrets.each-recipient",
     "secrets.in-place",
     "secrets.modes",
@@ -204,6 +205,7 @@ fn a_stale_chain_verifies_and_is_of_the_same_key() {
 #[case("drop-in-timestamped", "default.nix", "nginx.service.d")]
 #[case("build-varies", "default.nix", "date '+built at")]
 #[case("unit-calls-out", "reconcile.sh", "198.51.100.7")]
+#[case("secret-in-store", "default.nix", "ExecStartPre = \"/bin/true --password=")]
 fn a_switch_fault_is_committed_in_the_host_s_own_files(#[case] fault: &str, #[case] file: &str, #[case] change: &str) {
     let committed =
         |world: &Written| fs::read_to_string(world.clone_recursively().join("hosts/cc-ci").join(file)).unwrap();

@@ -37,6 +37,18 @@ pub(crate) fn one_private_secret_was_delivered(record: &Record) -> Result<()> {
     Ok(())
 }
 
+/// Every kind of place was looked through, for the age key and more, by a search that could see.
+pub(crate) fn every_place_was_looked_through(record: &Record) -> Result<()> {
+    let leaks = facts(&record.leaks, "the search for secrets")?;
+    ensure!(leaks.searched.len() > 2, "only {:?} were looked for", leaks.searched);
+    for surface in ["nix store", "journal", "process arguments", "process environments", "git", "/etc", "/run", "/var"]
+    {
+        let scanned = leaks.surfaces.get(surface).copied().unwrap_or_default();
+        ensure!(scanned.items > 0 && scanned.bytes > 0, "nothing was looked through of: {surface}");
+    }
+    Ok(())
+}
+
 /// Two machines have the same paths with the same bytes, hashed on each of them.
 pub(crate) fn two_machines_have_the_same_bytes(record: &Record) -> Result<()> {
     let bytes = |closure: &[coldproof_evidence::guest::StorePathObservation]| {

@@ -128,14 +128,9 @@ pub enum RunError {
         /// The operating system's error.
         source: io::Error,
     },
-    /// A secret was about to be sealed into the bundle.
-    #[error("{} holds the {secret}; nothing was sealed and the evidence is discarded; please report it", path.display())]
-    SecretInEvidence {
-        /// The file.
-        path: PathBuf,
-        /// Which secret, by name.
-        secret: String,
-    },
+    /// The secrets cannot be looked for.
+    #[error(transparent)]
+    Matcher(#[from] coldproof_leaks::BuildError),
     /// A file of the harness.
     #[error("{what}: {source}")]
     Io {

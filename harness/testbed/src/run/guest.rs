@@ -2,8 +2,10 @@
 
 use coldproof_evidence::{
     guest::{DeliveredSecret, Inventory, StorePathObservation, SystemObservation},
+    leaks::LeaksObservation,
     request::{ClosureRequest, InventoryRequest, ObserveRequest},
 };
+use coldproof_leaks::LeaksRequest;
 use coldproof_machines::{
     deadline::Deadline,
     guest::{Guest, GuestCommand},
@@ -75,6 +77,11 @@ impl Session {
     /// Brings back every fact but the closure's bytes.
     pub(super) async fn observe(&self, request: &ObserveRequest) -> Result<SystemObservation, RunError> {
         self.observer("observe", request).await
+    }
+
+    /// Looks for secrets wherever the guest keeps things.
+    pub(super) async fn leaks(&self, request: &LeaksRequest) -> Result<LeaksObservation, RunError> {
+        self.observer("leaks", request).await
     }
 
     /// Hashes every path of a closure again.

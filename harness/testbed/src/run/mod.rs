@@ -8,6 +8,7 @@
 mod error;
 mod guest;
 mod guest_network;
+mod known;
 mod machines;
 mod plan;
 mod preflight;
@@ -70,11 +71,17 @@ struct Controller {
 async fn controller(setting: &Setting<'_>) -> Result<Controller, RunError> {
     let work = async {
         let (source, clone) = source::observe(&setting.source, setting.network.git()).await?;
-        let sops = if setting.selection.needs(Need::Sops) {
-            Observed::of(sops::observe(&clone, &setting.sops_request()?).await?)
+        // Once there is a machine that holds the secrets, they are looked for in everything that comes back from it.
+        let opened = if setting.selection.needs(Need::Sops) || setting.selection.reach() == Reach::Switched {
+            Some(sops::observe(&clone, &setting.sops_request()?).await?)
         } else {
-            Observed::NotObserved
+            None
         };
+        let (sops, values) = match opened {
+            Some(opened) => (Observed::of(opened.observation), opened.values),
+            None => (Observed::NotObserved, Vec::new()),
+        };
+        setting.know(values)?;
         setting.announce(committed(&source, sops.facts()));
         Ok(Controller { source, sops })
     };

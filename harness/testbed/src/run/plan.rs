@@ -106,11 +106,12 @@ impl Selection {
 /// How far a machine has to go before this can be observed.
 const fn reach_of(need: Need) -> Reach {
     match need {
-        Need::Source | Need::Sops => Reach::Source,
+        Need::Source | Need::Sops | Need::OwnLeaks => Reach::Source,
         Need::Blank | Need::Teardown => Reach::Blank,
         Need::Bootstrap => Reach::Bootstrapped,
         Need::Switch
         | Need::System
+        | Need::Leaks
         | Need::Tls
         | Need::Http
         | Need::Reproduction

@@ -22,7 +22,7 @@ pub(super) fn check(host: &HostDefinition, plan: &Plan, selection: &Selection) -
     }
     can_be_made(&plan.out).map_err(|source| RunError::OutUnwritable { out: plan.out.clone(), source })?;
     tools::require("git")?;
-    if selection.needs(Need::Sops) {
+    if selection.needs(Need::Sops) || selection.reach() == Reach::Switched {
         tools::require("sops")?;
     }
     if selection.reach() > Reach::Source {

@@ -27,6 +27,8 @@ pub enum Phase {
     Observe,
     /// Hashing the closure again, apart from the rest of the observation.
     Rehash,
+    /// Looking for secrets in the guest.
+    Leaks,
     /// TLS and HTTP from outside.
     Probe,
     /// The second switch.
@@ -53,6 +55,7 @@ impl Phase {
             Self::Switch => "switch",
             Self::Observe => "observe",
             Self::Rehash => "rehash",
+            Self::Leaks => "leaks",
             Self::Probe => "probe",
             Self::SecondSwitch => "second_switch",
             Self::Reproduce => "reproduce",

@@ -8,7 +8,7 @@ use coldproof_machines::guest::GuestCommand;
 use super::{
     Phase, RunError,
     guest::{CHECKOUT, DIR, PATH, Session},
-    progress::Stopwatch,
+    setting::Setting,
 };
 
 /// How long one look at a running rebuild lasts. Each costs the guest a process, hence some of the rebuild's time.
@@ -59,11 +59,11 @@ impl<'a> Rebuild<'a> {
     }
 
     /// Follows it until it ends, telling what it does; returns what the recorder saw.
-    pub(super) async fn follow(self, stopwatch: &Stopwatch<'_>, phase: Phase) -> Result<RebuildObservation, RunError> {
+    pub(super) async fn follow(self, setting: &Setting<'_>, phase: Phase) -> Result<RebuildObservation, RunError> {
         loop {
             let progress = self.wait(GLANCE).await?;
-            stopwatch.memory(phase, progress.memory_bytes);
-            stopwatch.detail(phase, &progress.journal_line);
+            setting.stopwatch.memory(phase, progress.memory_bytes);
+            setting.detail(phase, &progress.journal_line);
             if progress.ended {
                 break;
             }

@@ -7,14 +7,14 @@ use std::{
 };
 
 use coldproof_evidence::{
-    Observed,
+    Observed, Record,
     bundle::SealedBundle,
+    leaks::LeaksObservation,
     served::{TeardownItem, TeardownObservation},
 };
 use coldproof_machines::receipt::Destroyed;
-use zeroize::Zeroizing;
 
-use super::{Phase, Recorded, RunError, progress::millis, record, setting::Setting};
+use super::{Phase, Recorded, RunError, known::files_in, progress::millis, record, setting::Setting};
 
 /// Releases everything that the run still holds, judges the record and seals the bundle.
 pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBundle, RunError> {
@@ -26,6 +26,7 @@ pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBun
     record.bootstrap = subject.bootstrap;
     record.switch = subject.switch;
     record.system = subject.system;
+    record.leaks = subject.leaks;
     record.tls = subject.tls;
     record.http = subject.http;
     record.second_switch = subject.second_switch;
@@ -35,7 +36,7 @@ pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBun
         let captures = captures(&setting.attachments())?;
         record.egress = Observed::of(setting.network.egress(captures.iter().map(PathBuf::as_path)));
     }
-    refuse_secrets(&setting)?;
+    record.own_leaks = own_leaks(&setting, &subject.argv, &mut record)?;
 
     let out = setting.plan.out.clone();
     let selection = setting.selection.clone();
@@ -74,36 +75,41 @@ fn teardown(kept: bool, receipts: &[Destroyed]) -> TeardownObservation {
 
 /// One packet capture for each time that the machine was started.
 fn captures(attachments: &Path) -> Result<Vec<PathBuf>, RunError> {
-    let mut files = list(attachments)?;
+    let mut files = files_in(attachments)?;
     files.retain(|file| file.extension().is_some_and(|extension| extension == "pcap"));
     Ok(files)
 }
 
-fn list(attachments: &Path) -> Result<Vec<PathBuf>, RunError> {
-    let entries = fs::read_dir(attachments).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
-    entries.map_err(RunError::io("reading the attachments"))
-}
-
-/// A last look at everything that is about to be sealed: the secrets that this process holds must not be in it.
-fn refuse_secrets(setting: &Setting<'_>) -> Result<(), RunError> {
-    let mut secrets = vec![("age key", Zeroizing::new(setting.key.trim().as_bytes().to_vec()))];
-    secrets.extend(setting.network.git().secret().map(|credential| ("git credential", credential)));
-    for path in list(&setting.attachments())? {
-        if let Some(secret) = holds(&path, &secrets)? {
-            return Err(RunError::SecretInEvidence { path, secret: secret.to_owned() });
-        }
+/// A last look at everything that is about to be sealed: what secrets are in it are taken out, and told of.
+fn own_leaks(
+    setting: &Setting<'_>,
+    argv: &[String],
+    record: &mut Record,
+) -> Result<Observed<LeaksObservation>, RunError> {
+    let Some(known) = setting.known() else { return Ok(Observed::NotObserved) };
+    let mut search = known.search();
+    search.words("the machine's command line", argv.iter().map(String::as_str));
+    search.clean_files(&files_in(&setting.attachments())?)?;
+    search.clean("source", &mut record.source);
+    search.clean("sops", &mut record.sops);
+    search.clean("blank", &mut record.blank);
+    search.clean("bootstrap", &mut record.bootstrap);
+    search.clean("switch", &mut record.switch);
+    search.clean("system", &mut record.system);
+    search.clean("leaks", &mut record.leaks);
+    search.clean("tls", &mut record.tls);
+    search.clean("http", &mut record.http);
+    search.clean("reproduction", &mut record.reproduction);
+    search.clean("second switch", &mut record.second_switch);
+    search.clean("second system", &mut record.second_system);
+    search.clean("egress", &mut record.egress);
+    if let Some(clean) = search.cleaned("expectations", &record.expectations) {
+        record.expectations = clean;
     }
-    Ok(())
-}
-
-fn holds(path: &Path, secrets: &[(&'static str, Zeroizing<Vec<u8>>)]) -> Result<Option<&'static str>, RunError> {
-    let bytes = fs::read(path).map_err(RunError::io(format!("reading {}", path.display())))?;
-    let found = secrets.iter().find(|(_, secret)| contains(&bytes, secret));
-    Ok(found.map(|(name, _)| *name))
-}
-
-fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    !wanted.is_empty() && bytes.windows(wanted.len()).any(|window| window == wanted)
+    if let Some(clean) = search.cleaned("context", &record.context) {
+        record.context = clean;
+    }
+    Ok(Observed::of(search.into_observation()))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -24,12 +24,12 @@ use tokio::sync::{OnceCell, watch};
 use zeroize::Zeroizing;
 
 use super::{
-    Plan, RunError, Selection, guest::Session, guest_network::GuestNetwork, machines::Machines, preflight,
-    progress::Stopwatch,
+    Phase, Plan, RunError, Selection, guest::Session, guest_network::GuestNetwork, known::KnownSecrets,
+    machines::Machines, preflight, progress::Stopwatch,
 };
 use crate::{
     host::{Fault, FaultStage, HostDefinition},
-    sops::{HeldKey, SopsRequest},
+    sops::{CommittedValue, HeldKey, SopsRequest},
     source::SourceSpec,
     tools,
 };
@@ -54,6 +54,8 @@ pub(super) struct Setting<'a> {
     ledger: Ledger,
     machines: OnceCell<Machines>,
     committed: watch::Sender<Option<Committed>>,
+    /// Set before the commit is announced, so that whoever waited for that has it.
+    known: OnceLock<KnownSecrets>,
     destroyed: Mutex<Vec<Destroyed>>,
     /// Whether any machine was forked; one whose stage does not work boots instead.
     forked: AtomicBool,
@@ -97,6 +99,7 @@ impl<'a> Setting<'a> {
         Ok(Self {
             context: context(host, plan, run),
             committed: watch::Sender::new(None),
+            known: OnceLock::new(),
             destroyed: Mutex::default(),
             forked: AtomicBool::new(false),
             host,
@@ -141,6 +144,26 @@ impl<'a> Setting<'a> {
         // A shell answers before the network is up. What failed while booting, the inventory will tell.
         guest.settle(deadline).await?;
         Ok((machine, Session { guest, deadline }))
+    }
+
+    /// Takes over every secret that this run knows, the decrypted values of git among them.
+    pub(super) fn know(&self, values: Vec<CommittedValue>) -> Result<(), RunError> {
+        let credential = self.network.git().secret();
+        let known = KnownSecrets::new(self.host, &self.key, credential, values)?;
+        // The controller's line of work comes by once.
+        self.known.get_or_init(|| known);
+        Ok(())
+    }
+
+    /// The secrets; none before the controller has decrypted them.
+    pub(super) fn known(&self) -> Option<&KnownSecrets> {
+        self.known.get()
+    }
+
+    /// Says what a phase is doing, in words of the guest's, without the secrets that may be in them.
+    pub(super) fn detail(&self, phase: Phase, line: &str) {
+        let clean = self.known().and_then(|known| known.clean_line(line));
+        self.stopwatch.detail(phase, clean.as_deref().unwrap_or(line));
     }
 
     /// Tells the machines what the controller cloned.

@@ -6,6 +6,7 @@ use coldproof_criteria::Need;
 use coldproof_evidence::{
     Observed,
     guest::{BootstrapObservation, Inventory, SystemObservation},
+    leaks::LeaksObservation,
     rebuild::RebuildObservation,
     request::{InventoryRequest, ObserveRequest, SecretQuery},
     served::{HttpObservation, TlsObservation},
@@ -34,6 +35,9 @@ pub(super) struct Subject {
     pub(super) bootstrap: Observed<BootstrapObservation>,
     pub(super) switch: Observed<RebuildObservation>,
     pub(super) system: Observed<SystemObservation>,
+    pub(super) leaks: Observed<LeaksObservation>,
+    /// The command line of the machine's process.
+    pub(super) argv: Vec<String>,
     pub(super) tls: Observed<TlsObservation>,
     pub(super) http: Observed<HttpObservation>,
     pub(super) second_switch: Observed<RebuildObservation>,
@@ -105,6 +109,7 @@ async fn live(
     subject.switch = switch(setting, session, Phase::Switch, "switch").await?;
     setting.inject(FaultStage::Switched, session).await?;
     observe(setting, machine, session, subject).await?;
+    leaks(setting, machine, session, subject).await?;
 
     // Last of all: a second switch heals what the first one left broken.
     if setting.selection.needs(Need::SecondSwitch) {
@@ -148,7 +153,7 @@ async fn switch(
     let rebuild = async {
         let running =
             Rebuild::start(session, unit, host.rebuild.as_str(), &flake, &setting.network.guest_environment()).await?;
-        running.follow(&setting.stopwatch, phase).await
+        running.follow(setting, phase).await
     };
     Ok(Observed::of(setting.stopwatch.time(phase, rebuild).await?))
 }
@@ -174,6 +179,21 @@ async fn observe(
         system.closure = stopwatch.time(Phase::Rehash, session.closure(&running)).await?;
     }
     subject.system = Observed::of(system);
+    Ok(())
+}
+
+/// Secrets outside their own files, in the guest and in the words that the machine was started with.
+async fn leaks(
+    setting: &Setting<'_>,
+    machine: &dyn Machine,
+    session: &Session,
+    subject: &mut Subject,
+) -> Result<(), RunError> {
+    subject.argv = machine.evidence().argv;
+    if let Some(known) = setting.known().filter(|_| setting.selection.needs(Need::Leaks)) {
+        let request = known.request();
+        subject.leaks = Observed::of(setting.stopwatch.time(Phase::Leaks, session.leaks(&request)).await?);
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The sops files of the clone: which values are encrypted, for whom, and what each held key alone decrypts.
 //!
-//! Decrypted values never leave this module but as keyed hashes, and as the certificate that everybody may see.
+//! Decrypted values leave this module as keyed hashes, as the certificate that everybody may see, and, to be looked for
+//! where they must not be, as values that are wiped when dropped. Only the hashes and the certificate are recorded.
 
 mod certificate;
 mod decrypt;
@@ -13,7 +14,7 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
@@ -61,11 +62,36 @@ pub struct SopsRequest<'a> {
     pub mark: Mark,
 }
 
+/// One value that was encrypted in git. It is wiped when dropped and never printed.
+pub struct CommittedValue {
+    /// The sops file, relative to the clone's root.
+    pub file: String,
+    /// Its key there; nested ones are joined by dots.
+    pub key: String,
+    /// The value.
+    pub value: Zeroizing<String>,
+}
+
+impl fmt::Debug for CommittedValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CommittedValue({}#{})", self.file, self.key)
+    }
+}
+
+/// What the sops files were found to be, and what they hold.
+#[derive(Debug)]
+pub struct Opened {
+    /// To be recorded.
+    pub observation: SopsObservation,
+    /// Every value that was encrypted and that some held key decrypts.
+    pub values: Vec<CommittedValue>,
+}
+
 /// Reads and decrypts the sops files of `clone`.
 ///
 /// # Errors
 /// When a declared file is not there, a held key is none, or sops cannot be run. What sops refuses is recorded.
-pub async fn observe(clone: &Clone, request: &SopsRequest<'_>) -> Result<SopsObservation, SopsError> {
+pub async fn observe(clone: &Clone, request: &SopsRequest<'_>) -> Result<Opened, SopsError> {
     let mut keys = Vec::new();
     for held in &request.held {
         let identity = recipients::identity_in(&held.identity)
@@ -88,7 +114,25 @@ pub async fn observe(clone: &Clone, request: &SopsRequest<'_>) -> Result<SopsObs
         documents.extend(document.map(|document| (name.as_str(), document)));
     }
     let certificate = request.tls.map(|tls| committed_certificate(tls, &documents));
-    Ok(SopsObservation { files, certificate })
+    let values = values(&files, &documents);
+    Ok(Opened { observation: SopsObservation { files, certificate }, values })
+}
+
+/// The values of all documents but those that git has in plain text: `source.secrets-encrypted` tells of them.
+fn values(files: &[SopsFileObservation], documents: &BTreeMap<&str, Zeroizing<String>>) -> Vec<CommittedValue> {
+    let mut values = Vec::new();
+    for file in files {
+        let Some(document) = documents.get(file.path.as_str()) else { continue };
+        let take = &mut |path: &[String], value: &str| {
+            let key = path.join(".");
+            if file.values.get(&key) != Some(&false) {
+                values.push(CommittedValue { file: file.path.clone(), key, value: Zeroizing::new(value.to_owned()) });
+            }
+        };
+        // What cannot be read is told by the file's own observation.
+        let _ = Format::Json.visit(document, take);
+    }
+    values
 }
 
 /// The file, which must be in the clone and not behind a link that leads out of it.

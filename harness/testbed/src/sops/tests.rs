@@ -75,7 +75,7 @@ impl World {
             tls,
             mark: Mark::default(),
         };
-        observe(&self.clone, &request).await
+        Ok(observe(&self.clone, &request).await?.observation)
     }
 
     async fn one(&self, file: &str, held: &[&str]) -> SopsFileObservation {

@@ -74,6 +74,11 @@ fn secret_modes(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds("secrets.modes")?)
 }
 
+#[then("no secret is anywhere but in its own file")]
+fn no_leak(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("leaks.none", facts::every_place_was_looked_through)?)
+}
+
 #[then("the host definition covers all that the configuration declares")]
 fn covered(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds("coverage.complete")?)
