@@ -31,7 +31,7 @@ pub(super) const ALL: &[&str] = &[
 
 /// Directories that are looked through. What is left out (`/usr`) is the image's own; NixOS has nothing there.
 pub(super) const ROOTS: &[&str] =
-    &["/nix", "/etc", "/var", "/run", "/tmp", "/root", "/home", "/srv", "/opt", "/mnt", "/boot", "/usr/local"];
+    &["/nix", "/etc", "/var", "/run", "/tmp", "/root", "/home", "/srv", "/opt", "/mnt", "/boot"];
 
 /// ET_CORE of elf(5), in the 17th and 18th byte of a file.
 const ET_CORE: [u8; 2] = [4, 0];

@@ -89,15 +89,16 @@ fn bootstrap_key(host: &HostDefinition, key: &Zeroizing<String>) -> Result<Vec<S
 
 /// The value of the header, and the password in it where it is of the Basic scheme (RFC 7617).
 fn git_credential(value: &Zeroizing<Vec<u8>>) -> Vec<Secret> {
-    let secret = |text: &str| Secret {
-        name: "git credential".to_owned(),
+    let secret = |name: &str, text: &str| Secret {
+        name: name.to_owned(),
         value: Zeroizing::new(text.to_owned()),
         ..Secret::default()
     };
     let text = String::from_utf8_lossy(value);
     let decoded = BASE64_STANDARD.decode(text.as_bytes()).map(Zeroizing::new).unwrap_or_default();
     let password = std::str::from_utf8(&decoded).ok().and_then(|pair| pair.split_once(':'));
-    [secret(&text)].into_iter().chain(password.map(|(_, password)| secret(password))).collect()
+    let password = password.map(|(_, password)| secret("git password", password));
+    [secret("git credential", &text)].into_iter().chain(password).collect()
 }
 
 /// A value of git with what the host definition says of it.
