@@ -16,14 +16,28 @@ const HARNESS: &[&str] = &[
 ];
 
 /// Every crate of the workspace, and those of the workspace that it may link.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("coldproof-evidence", &[]),
     ("coldproof-machines", &["coldproof-evidence"]),
     ("coldproof-criteria", &["coldproof-evidence"]),
     ("coldproof-leaks", &[]),
     ("coldproof-observer", &["coldproof-evidence", "coldproof-leaks"]),
     ("coldproof-verdict", &["coldproof-evidence", "coldproof-criteria"]),
-    ("coldproof-testbed", &["coldproof-evidence", "coldproof-criteria", "coldproof-leaks", "coldproof-machines"]),
+    ("coldproof-embed", &[]),
+    ("coldproof-tunnel", &[]),
+    ("coldproof-container", &["coldproof-embed", "coldproof-machines", "coldproof-tunnel"]),
+    ("coldproof-docker", &["coldproof-container", "coldproof-machines"]),
+    (
+        "coldproof-testbed",
+        &[
+            "coldproof-criteria",
+            "coldproof-docker",
+            "coldproof-embed",
+            "coldproof-evidence",
+            "coldproof-leaks",
+            "coldproof-machines",
+        ],
+    ),
     ("coldproof-reference", &["coldproof-evidence", "coldproof-machines"]),
     ("coldproof-steps", HARNESS),
     ("coldproof", HARNESS),

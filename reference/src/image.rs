@@ -20,6 +20,7 @@ const FILES: &[(&str, u32, &str)] = &[
     guest_file!(0o644, "/etc/systemd/journald.conf.d/complete.conf"),
     guest_file!(0o644, "/etc/systemd/network/80-dhcp.network"),
     guest_file!(0o644, "/etc/systemd/system/coldproof-console.service"),
+    guest_file!(0o644, "/etc/systemd/system/systemd-growfs-root.service.d/container.conf"),
     guest_file!(0o755, "/usr/libexec/coldproof-console"),
     guest_file!(0o755, "/usr/sbin/init"),
     ("/usr/local/bin/nixos-rebuild", 0o755, include_str!("../flake/nixos-rebuild.sh")),

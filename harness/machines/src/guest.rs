@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 
 use crate::deadline::Deadline;
 
+/// The bus is there once the first process can be asked, which a container's shell may come before.
+const BOOT: &str = "busctl --watch-bind=yes list >/dev/null && systemctl is-system-running --wait";
+
 /// Each line waits for an event, and only for what the guest has.
 pub(crate) const SETTLE: &str = "\
 udevadm settle
@@ -51,7 +54,7 @@ impl GuestCommand {
     }
 
     /// The first words of the command, for messages.
-    pub(crate) fn label(&self) -> String {
+    pub fn label(&self) -> String {
         let mut text = self.argv.join(" ").replace('\n', " ");
         if let Some((cut, _)) = text.char_indices().nth(80) {
             text.truncate(cut);
@@ -185,6 +188,14 @@ impl Guest {
     /// [`TransportError`] when the command's outcome is unknown.
     pub async fn run(&self, command: &GuestCommand, deadline: Deadline) -> Result<CommandOutput, TransportError> {
         self.transport.run(command, deadline).await
+    }
+
+    /// Waits until the guest's first process has no job left from booting, however that went. A network may come later.
+    ///
+    /// # Errors
+    /// [`TransportError`] when that cannot be told.
+    pub async fn settle_boot(&self, deadline: Deadline) -> Result<CommandOutput, TransportError> {
+        self.run(&GuestCommand::script(BOOT), deadline).await
     }
 
     /// Waits until the guest has finished booting: devices are there, no job is queued, and the

@@ -29,6 +29,8 @@ pub struct BootImage {
     pub kernel: PathBuf,
     /// The initial RAM disk.
     pub initrd: PathBuf,
+    /// The root tree without a kernel, for containers (tar, packed by zstd).
+    pub archive: PathBuf,
     /// What the image is identified by; a stage made of it is kept under this name.
     pub key: String,
 }

@@ -14,7 +14,10 @@ pub mod tools;
 use coldproof_machines::{helper, remote::RemoteProvider};
 
 /// The providers whose machines are no processes of this computer.
-const REMOTE_PROVIDERS: &[RemoteProvider] = &[];
+const REMOTE_PROVIDERS: &[RemoteProvider] = &[
+    #[cfg(feature = "docker")]
+    coldproof_docker::REMOTE,
+];
 
 /// Runs the helper that the first argument names, if it names one; the first thing in every `main` that runs a plan.
 pub fn dispatch() {

@@ -1,10 +1,10 @@
-//! Building an image: Debian's packages, the recipe's files and script, then the three files.
+//! Building an image: Debian's packages, the recipe's files and script, then the image's files.
 
 use std::{
     fs::{self, File},
     io,
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -56,6 +56,7 @@ pub(super) fn build(
     write(&directory.join("initrd"), &initrd::build(&root, &recipe.initrd_modules)?)?;
     let manifest = manifest::read(&root, recipe)?;
     tree.make_file_system()?;
+    tree.pack()?;
     remove_root(&root, steps)?;
     let (files, script) = (directory.join("files"), directory.join(SCRIPT));
     fs::remove_dir_all(&files).map_err(ImageError::io(&files))?;
@@ -140,18 +141,33 @@ impl Tree<'_> {
 
     fn make_file_system(&self) -> Result<(), ImageError> {
         self.steps.say("making the root file system");
-        let path = self.directory.join("root.raw");
-        let file = File::create(&path).map_err(ImageError::io(&path))?;
-        file.set_len(self.recipe.root_size).map_err(ImageError::io(&path))?;
-        // The tree's root user, if that is not this user, has to write it too; publishing restores the mode.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).map_err(ImageError::io(&path))?;
+        let path = self.file_for_the_tree("root.raw", self.recipe.root_size)?;
         let mut mkfs = in_tree("mkfs.ext4");
         // Nothing is left for the guest's kernel to initialise in the background.
         mkfs.args(["-q", "-F", "-L", "root", "-E", "lazy_itable_init=0,lazy_journal_init=0", "-d"]);
         self.steps.run("mkfs.ext4", mkfs.arg(self.root()).arg(&path), quiet)
     }
 
-    fn root(&self) -> std::path::PathBuf {
+    /// The tree without its kernel, for containers.
+    fn pack(&self) -> Result<(), ImageError> {
+        self.steps.say("packing the tree for containers");
+        let path = self.file_for_the_tree("root.tar.zst", 0)?;
+        let mut tar = in_tree("tar");
+        tar.args(["--create", "--numeric-owner", "--use-compress-program=zstd -1 -T0"]);
+        tar.args(["--exclude=./boot/*", "--exclude=./usr/lib/modules/*"]).arg("--directory").arg(self.root());
+        self.steps.run("tar", tar.arg("--file").arg(&path).arg("."), quiet)
+    }
+
+    /// An empty file that the tree's root user, if that is not this user, can write; publishing restores its mode.
+    fn file_for_the_tree(&self, name: &str, size: u64) -> Result<PathBuf, ImageError> {
+        let path = self.directory.join(name);
+        let file = File::create(&path).map_err(ImageError::io(&path))?;
+        file.set_len(size).map_err(ImageError::io(&path))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).map_err(ImageError::io(&path))?;
+        Ok(path)
+    }
+
+    fn root(&self) -> PathBuf {
         self.directory.join("root")
     }
 }

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use super::initrd;
 
 /// Raised whenever the builder makes another image of the same recipe.
-const BUILDER_VERSION: u32 = 1;
+const BUILDER_VERSION: u32 = 2;
 
 /// Everything that decides what is in an image, apart from the state of the package archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

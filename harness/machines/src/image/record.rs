@@ -48,9 +48,11 @@ pub struct Image {
     pub kernel: PathBuf,
     /// The initial RAM disk.
     pub initrd: PathBuf,
+    /// The root tree without a kernel, for containers (tar, packed by zstd).
+    pub archive: PathBuf,
     /// Its recipe's key.
     pub key: String,
-    /// Digest over all three files: that of what `sha256sum root.raw vmlinux initrd` prints.
+    /// Digest over all its files: that of what `sha256sum root.raw vmlinux initrd root.tar.zst` prints.
     pub digest: Digest,
     /// Its packages, `name=version`, in alphabetical order.
     pub manifest: Vec<String>,
@@ -60,7 +62,7 @@ pub struct Image {
 
 impl Image {
     /// The files of an image, in the order in which its digest covers them.
-    pub(super) const FILES: [&str; 3] = ["root.raw", "vmlinux", "initrd"];
+    pub(super) const FILES: [&str; 4] = ["root.raw", "vmlinux", "initrd", "root.tar.zst"];
 
     pub(super) fn read(dir: &Path) -> Result<Image, ImageError> {
         let record: Record = read_json(dir, RECORD)?.ok_or_else(|| ImageError::Corrupt {
@@ -78,9 +80,9 @@ impl Image {
                 found: format!("{digest} over {}", names.join(", ")),
             });
         }
-        let [root, kernel, initrd] = Image::FILES.map(|name| dir.join(name));
+        let [root, kernel, initrd, archive] = Image::FILES.map(|name| dir.join(name));
         let Record { key, digest, files, manifest } = record;
-        Ok(Image { dir: dir.into(), root, kernel, initrd, key, digest, manifest, files })
+        Ok(Image { dir: dir.into(), root, kernel, initrd, archive, key, digest, manifest, files })
     }
 
     /// What a provider boots. It is identified by the bytes, not by the recipe: a stage of another
@@ -91,6 +93,7 @@ impl Image {
             root: self.root.clone(),
             kernel: self.kernel.clone(),
             initrd: self.initrd.clone(),
+            archive: self.archive.clone(),
             key: self.digest.hex(),
         }
     }

@@ -1,7 +1,7 @@
 //! Where images are kept, each under its recipe's key.
 //!
 //! ```text
-//! CACHE/images/KEY/           root.raw vmlinux initrd image.json stamps.json
+//! CACHE/images/KEY/           root.raw vmlinux initrd root.tar.zst image.json stamps.json
 //! CACHE/images/KEY.lock       held while KEY is built, checked or removed
 //! CACHE/images/.building-KEY/ an image in the making; what is left of one is removed by the next build
 //! ```

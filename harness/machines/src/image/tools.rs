@@ -20,8 +20,10 @@ const TOOLS: &[Tool] = &[
     Tool { command: "mmdebstrap", debian_package: "mmdebstrap" },
     Tool { command: "pip3", debian_package: "python3-pip" },
     Tool { command: "python3", debian_package: "python3" },
+    Tool { command: "tar", debian_package: "tar" },
     Tool { command: "unshare", debian_package: "util-linux" },
     Tool { command: "xz", debian_package: "xz-utils" },
+    Tool { command: "zstd", debian_package: "zstd" },
 ];
 
 /// What building an image runs besides, where this process is not root.

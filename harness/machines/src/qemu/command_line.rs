@@ -191,6 +191,7 @@ mod tests {
                 root: "/image/root.raw".into(),
                 kernel: "/image/vmlinux".into(),
                 initrd: "/image/initrd".into(),
+                archive: "/image/root.tar.zst".into(),
                 key: "key".into(),
             },
             disk: "/lease/disk.qcow2".into(),

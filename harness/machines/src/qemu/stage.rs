@@ -238,6 +238,7 @@ mod tests {
                 root: dir.join("root.raw"),
                 kernel: dir.join("vmlinux"),
                 initrd: dir.join("initrd"),
+                archive: dir.join("root.tar.zst"),
                 key: "k".into(),
             },
         }

@@ -207,7 +207,13 @@ fn image() -> anyhow::Result<BootImage> {
         None => newest(&Paths::from_env().cache.join("images"))?,
     };
     let key = dir.file_name().context("an image's directory has a name")?.to_string_lossy().into_owned();
-    Ok(BootImage { root: dir.join("root.raw"), kernel: dir.join("vmlinux"), initrd: dir.join("initrd"), key })
+    Ok(BootImage {
+        root: dir.join("root.raw"),
+        kernel: dir.join("vmlinux"),
+        initrd: dir.join("initrd"),
+        archive: dir.join("root.tar.zst"),
+        key,
+    })
 }
 
 fn newest(images: &Path) -> anyhow::Result<PathBuf> {

@@ -5,7 +5,7 @@ use std::{fs, io, thread};
 use coldproof_machines::{
     image::{Image, ImageStore, Recipe},
     paths::Paths,
-    provider::{MachineSpec, Provider},
+    provider::{MachineSpec, Provider, ProvisionError},
     qemu::QemuProvider,
 };
 
@@ -26,11 +26,9 @@ impl Machines {
         plan: &Plan,
         stopwatch: &Stopwatch<'_>,
     ) -> Result<Self, RunError> {
+        // First, as a provider that is not there would make the image's minutes vain.
+        let provider = provider(plan.provider.unwrap_or(host.machine.provider)).await?;
         let image = stopwatch.time(Phase::Image, image(&plan.image, stopwatch)).await?;
-        let provider: Box<dyn Provider> = match plan.provider.unwrap_or(host.machine.provider) {
-            host::Provider::Qemu => Box::new(QemuProvider::detect().await?),
-            other => return Err(RunError::Provider(other)),
-        };
         Ok(Self { provider, image })
     }
 
@@ -62,4 +60,15 @@ async fn image(recipe: &Recipe, stopwatch: &Stopwatch<'_>) -> Result<Image, RunE
     }
     let built = image.await.map_err(|_| RunError::io("building the image")(io::Error::other("its thread panicked")))?;
     Ok(built?)
+}
+
+async fn provider(which: host::Provider) -> Result<Box<dyn Provider>, RunError> {
+    Ok(match which {
+        host::Provider::Qemu => Box::new(QemuProvider::detect().await?),
+        #[cfg(feature = "docker")]
+        host::Provider::Docker => {
+            Box::new(coldproof_docker::DockerProvider::connect().await.map_err(ProvisionError::from)?)
+        }
+        other => return Err(RunError::Provider(other)),
+    })
 }

@@ -28,6 +28,8 @@ pub(super) fn check(host: &HostDefinition, plan: &Plan, selection: &Selection) -
     if selection.reach() > Reach::Source {
         match plan.provider.unwrap_or(host.machine.provider) {
             Provider::Qemu => ["qemu-img", "qemu-system-x86_64"].into_iter().try_for_each(tools::require)?,
+            #[cfg(feature = "docker")]
+            Provider::Docker => tools::require("zstd")?,
             other => return Err(RunError::Provider(other)),
         }
     }
