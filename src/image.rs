@@ -11,7 +11,8 @@ use crate::output::{result, say};
 #[command(after_help = "Examples:
   coldproof image             build it if its recipe has no image yet, and print where it is
   coldproof image --verify    hash every byte of it again
-  coldproof image --rebuild   build it anew, whatever is there")]
+  coldproof image --rebuild   build it anew, whatever is there
+  coldproof image --prune     remove images and stages that no run has used for 30 days")]
 pub(crate) struct Arguments {
     /// Build anew even if there is an image
     #[arg(long)]
@@ -19,6 +20,9 @@ pub(crate) struct Arguments {
     /// Hash every byte again
     #[arg(long, conflicts_with = "rebuild")]
     verify: bool,
+    /// Remove images and stages that no run has used for 30 days, and stop
+    #[arg(long, conflicts_with_all = ["rebuild", "verify", "json"])]
+    prune: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -27,6 +31,12 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let store = ImageStore::open(&Paths::from_env());
+        if self.prune {
+            for path in store.prune(ImageStore::UNUSED)? {
+                result(format_args!("removed {}", path.display()))?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
         let recipe = coldproof_reference::image_recipe();
         if self.rebuild {
             store.remove(&recipe)?;

@@ -21,9 +21,7 @@ pub(crate) struct Home(TempDir);
 
 impl Home {
     pub(crate) fn new() -> Result<Self> {
-        let home = tempfile::Builder::new().prefix("coldproof-home-").tempdir_in("/dev/shm")?;
-        // The machine runs as a user of its own, who has to pass through.
-        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o711))?;
+        let home = coldproof_steps::home::make()?;
         for directory in ["state", "runtime", "memory", "temporary"] {
             fs::create_dir(home.path().join(directory))?;
         }

@@ -2,7 +2,6 @@
 
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Stdio,
     sync::OnceLock,
@@ -15,7 +14,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{processes, record, testbed::Host};
+use crate::{home, processes, record, testbed::Host};
 
 static COMMAND: OnceLock<PathBuf> = OnceLock::new();
 
@@ -68,11 +67,7 @@ struct Home(TempDir);
 
 impl Home {
     fn new() -> Result<Self> {
-        // In RAM as a machine's memory is; not in the tests' shared directory, whose long name leaves no room for sockets'.
-        let home = tempfile::Builder::new().prefix("coldproof-home-").tempdir_in("/dev/shm")?;
-        // The machine runs as a user of its own, who has to pass through.
-        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o711))?;
-        Ok(Self(home))
+        Ok(Self(home::make()?))
     }
 
     fn command(&self, definition: &Path, arguments: &[&str]) -> Result<Command> {

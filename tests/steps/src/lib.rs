@@ -9,6 +9,7 @@ mod error;
 mod facts;
 mod finding;
 mod glossary;
+pub mod home;
 pub mod nightly;
 mod processes;
 mod record;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! CACHE/images/KEY/           root.raw vmlinux initrd root.tar.zst image.json stamps.json
-//! CACHE/images/KEY.lock       held while KEY is built, checked or removed
+//! CACHE/images/KEY.lock       held while KEY is built, checked or removed; its time is that of KEY's last use
 //! CACHE/images/.building-KEY/ an image in the making; what is left of one is removed by the next build
 //! ```
 
@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Image, ImageError, Recipe, build, digests::FileDigest, record::Record, step::Steps};
+use super::{Image, ImageError, Recipe, build, digests::FileDigest, prune::mark_used, record::Record, step::Steps};
 use crate::{lease::Lease, ledger::Ledger, paths::Paths};
 
 /// The images in a cache directory.
@@ -82,6 +82,7 @@ impl ImageStore {
     ) -> Result<Image, ImageError> {
         let key = recipe.key();
         let lock = self.lock(&key, progress)?;
+        mark_used(&lock.0);
         let directory = self.directory(&key);
         if directory.exists() {
             let image = Image::read(&directory)?;
@@ -95,6 +96,8 @@ impl ImageStore {
         if result.is_err() {
             // The reason is worth more than a second one about what it left behind.
             drop(build::remove(&building, &steps));
+        } else {
+            self.prune_beside(&steps);
         }
         result
     }
@@ -122,6 +125,21 @@ impl ImageStore {
         let image = Image::read(&directory)?;
         image.stamp()?;
         Ok(image)
+    }
+
+    /// Makes room for what was built. That it cannot be made is no reason against a new image.
+    fn prune_beside(&self, steps: &Steps<'_>) {
+        match self.prune(Self::UNUSED) {
+            Ok(removed) => {
+                removed.iter().for_each(|path| steps.say(&format!("removed {}, long unused", path.display())))
+            }
+            Err(error) => tracing::warn!(%error, "removing what no run has used for long"),
+        }
+    }
+
+    /// Where the images are.
+    pub(super) fn images(&self) -> &Path {
+        &self.images
     }
 
     fn directory(&self, key: &str) -> PathBuf {

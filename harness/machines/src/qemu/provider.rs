@@ -86,6 +86,7 @@ impl QemuProvider {
         let stage = Stage::of(spec, &self.version, self.choice.acceleration.name(), &self.warm_up)
             .map_err(ProvisionError::io("reading the image"))?;
         if stage.exists() {
+            stage.mark_used();
             return Ok(stage);
         }
         let _lock = stage.lock(deadline).await.map_err(ProvisionError::io("locking the stage"))?;

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     deadline::Deadline,
     guest::{GuestCommand, SETTLE},
+    image::mark_used,
     provider::{MachineSpec, ProvisionError},
 };
 
@@ -101,6 +102,13 @@ impl Stage {
         match deadline.at_most(LOCK_LIMIT).bound(receiver).await {
             Ok(Ok(locked)) => Ok(locked?),
             _ => Err(io::Error::new(io::ErrorKind::TimedOut, "another process holds the stage's lock")),
+        }
+    }
+
+    /// Says that it is used now, so that it is not pruned.
+    pub(super) fn mark_used(&self) {
+        if let Ok(lock) = File::options().append(true).open(self.dir.with_extension("lock")) {
+            mark_used(&lock);
         }
     }
 
