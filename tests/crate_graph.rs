@@ -19,6 +19,7 @@ const HARNESS: &[&str] = &[
 const ALLOWED: [(&str, &[&str]); 14] = [
     ("coldproof-evidence", &[]),
     ("coldproof-machines", &["coldproof-evidence"]),
+    ("coldproof-incus", &["coldproof-machines"]),
     ("coldproof-criteria", &["coldproof-evidence"]),
     ("coldproof-leaks", &[]),
     ("coldproof-observer", &["coldproof-evidence", "coldproof-leaks"]),

@@ -1,0 +1,18 @@
+//! Machines on an Incus server, over its REST API: mutual TLS, through a SOCKS5 proxy where one is named.
+//!
+//! A [`Client`](client::Client) speaks to one project of a [`Server`](server::Server). Whatever
+//! it makes bears a [`Mark`](mark::Mark), and it touches nothing else.
+
+pub mod client;
+mod connection;
+pub mod error;
+pub mod exec;
+mod file;
+pub mod image;
+pub mod instance;
+pub mod mark;
+mod operation;
+pub mod server;
+pub mod state;
+mod tls;
+mod websocket;

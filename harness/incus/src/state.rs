@@ -1,0 +1,114 @@
+//! Starting, stopping and looking at a running instance.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use coldproof_machines::deadline::Deadline;
+use hyper::Method;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    client::{Call, Client},
+    error::IncusError,
+    instance::path,
+};
+
+/// What the server knows of a running instance.
+#[derive(Debug, Clone, Deserialize)]
+pub struct InstanceState {
+    /// `Running`, `Ready`, `Stopped`…
+    pub status: String,
+    /// The number of its processes; −1 while a virtual machine's agent is not up.
+    #[serde(default)]
+    pub processes: i64,
+    /// What it holds in memory.
+    #[serde(default)]
+    pub memory: MemoryState,
+    #[serde(default)]
+    network: Option<BTreeMap<String, NetworkState>>,
+}
+
+/// Memory in bytes.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct MemoryState {
+    /// In use.
+    #[serde(default)]
+    pub usage: u64,
+    /// The most that was in use since it started.
+    #[serde(default)]
+    pub usage_peak: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct NetworkState {
+    addresses: Vec<AddressState>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct AddressState {
+    address: IpAddr,
+    scope: String,
+}
+
+impl InstanceState {
+    /// The addresses that others can reach: neither loopback nor link-local.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let cards = self.network.iter().flat_map(BTreeMap::values);
+        cards.flat_map(|card| &card.addresses).filter(|a| a.scope == "global").map(|a| a.address).collect()
+    }
+
+    /// Whether commands can be run: a container's always can while it runs, a virtual machine's
+    /// once its agent is up.
+    pub fn takes_commands(&self) -> bool {
+        matches!(self.status.as_str(), "Running" | "Ready") && self.processes > 0
+    }
+}
+
+impl Client {
+    /// Starts an instance; returns when it runs, which is before its guest has booted.
+    ///
+    /// # Errors
+    /// [`IncusError`].
+    pub async fn start(&self, name: &str, deadline: Deadline) -> Result<(), IncusError> {
+        self.change_state(name, "start", false, deadline).await
+    }
+
+    /// Stops an instance: with `force` as it is, otherwise by asking its guest. A container whose init is not
+    /// systemd itself is asked by SIGPWR, which systemd ignores: then tell the guest first.
+    ///
+    /// # Errors
+    /// [`IncusError`].
+    pub async fn stop(&self, name: &str, force: bool, deadline: Deadline) -> Result<(), IncusError> {
+        self.change_state(name, "stop", force, deadline).await
+    }
+
+    pub(crate) async fn change_state(
+        &self,
+        name: &str,
+        action: &str,
+        force: bool,
+        deadline: Deadline,
+    ) -> Result<(), IncusError> {
+        // In whole seconds; −1 is for ever. A server must give up before we do.
+        let timeout = if force { -1 } else { i64::try_from(deadline.remaining().as_secs()).unwrap_or(-1).max(1) };
+        let call = Call::new(Method::PUT, format!("{}/state", path(name)), format!("{action} the instance {name}"));
+        self.run(call.json(&json!({"action": action, "force": force, "timeout": timeout})), deadline).await.map(drop)
+    }
+
+    /// What the server knows of the instance now.
+    ///
+    /// # Errors
+    /// [`IncusError`].
+    pub async fn state(&self, name: &str, deadline: Deadline) -> Result<InstanceState, IncusError> {
+        self.get(Call::new(Method::GET, format!("{}/state", path(name)), format!("look at {name}")), deadline).await
+    }
+
+    /// Everything that the guest wrote to its console, as far as the server keeps it.
+    ///
+    /// # Errors
+    /// [`IncusError`].
+    pub async fn console_log(&self, name: &str, deadline: Deadline) -> Result<Vec<u8>, IncusError> {
+        let call = Call::new(Method::GET, format!("{}/console", path(name)), format!("read the console log of {name}"));
+        Ok(self.bytes(call, deadline).await?.into_body().to_vec())
+    }
+}
