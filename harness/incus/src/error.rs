@@ -216,7 +216,7 @@ pub(crate) fn explain(what: &str, project: &str, code: u16, reason: &str) -> Inc
     if says(&["Reached maximum"]) {
         return IncusError::Limit { what, reason: words };
     }
-    if says(&["is forbidden", "not allowed in project", "is not allowed"]) {
+    if says(&["forbidden", "not allowed in project", "is not allowed"]) {
         return IncusError::Restricted { what, reason: words };
     }
     if says(&["No space left on device", "Disk quota exceeded", "disk quota exceeded"]) {
