@@ -42,6 +42,17 @@ pub struct BootstrapObservation {
     pub preconditions: Vec<String>,
 }
 
+/// A delivered file, looked at again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveredFile {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner's name.
+    pub owner: String,
+    /// Whether it holds the delivered bytes.
+    pub intact: bool,
+}
+
 /// One delivered secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveredSecret {
@@ -57,7 +68,7 @@ pub struct DeliveredSecret {
     pub owner: String,
     /// The public half, derived from the key itself.
     pub recipient: String,
-    /// Whether the file in the guest has the delivered bytes (compared by keyed hash).
+    /// Whether the file in the guest has the delivered bytes (compared there).
     pub intact: bool,
 }
 
@@ -107,13 +118,13 @@ pub struct UnitObservation {
     pub service_type: String,
     /// `Result` of a service, else empty.
     pub result: String,
-    /// `ConditionResult`: false when a start was skipped by a condition. True when never tried.
+    /// `ConditionResult` of a loaded service: false when a start was skipped by a condition. True when never tried.
     pub condition_met: bool,
     /// `NRestarts` of a service.
     pub restarts: u32,
-    /// `UnitFileState`.
+    /// `UnitFileState` of a loaded service, else empty.
     pub unit_file_state: String,
-    /// `ActiveEnterTimestampMonotonic`-like realtime in microseconds, 0 if never active.
+    /// `ActiveEnterTimestampMonotonic`-like realtime in microseconds of a loaded service, 0 if never active.
     pub active_enter_us: u64,
     /// Names in its environment whose value looks like a credential (the value is never recorded).
     pub credential_names: Vec<String>,

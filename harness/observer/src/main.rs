@@ -7,6 +7,7 @@ mod accounts;
 mod bus;
 mod checkout;
 mod closure;
+mod delivery;
 mod inventory;
 mod journal;
 mod leaks;
@@ -40,6 +41,8 @@ usage: observer inventory  < InventoryRequest  > Inventory
        observer observe    < ObserveRequest    > SystemObservation
        observer leaks      < LeaksRequest      > LeaksObservation
        observer closure    < ClosureRequest    > [StorePathObservation]
+       observer deliver PATH   < SECRET            > DeliveredFile
+       observer delivered PATH < SECRET            > DeliveredFile
        observer record --dir DIR -- COMMAND…
        observer wait --dir DIR --at-most-ms MS > Progress";
 
@@ -66,6 +69,12 @@ fn run() -> anyhow::Result<()> {
         }
         ["leaks"] => answer(&leaks::observe(request()?)?),
         ["closure"] => answer(&closure::observe(&request::<ClosureRequest>()?.path)?),
+        ["deliver", path] => {
+            let (secret, path) = (delivery::receive()?, Path::new(path));
+            delivery::deliver(&secret, path)?;
+            answer(&delivery::look(&secret, path))
+        }
+        ["delivered", path] => answer(&delivery::look(&delivery::receive()?, Path::new(path))),
         ["record", "--dir", dir, "--", ..] => recorder::record(Path::new(dir), &arguments[4..]),
         ["wait", "--dir", dir, "--at-most-ms", at_most] => {
             let at_most = at_most.parse().with_context(|| format!("`{at_most}` is no number of milliseconds"))?;

@@ -37,47 +37,68 @@ pub(crate) struct Found {
 
 /// Walks all places.
 pub(crate) fn search() -> Found {
-    let (mut found, mounts) = (Found::default(), Mounts::read());
+    let mut search = Search::new();
     for place in PLACES {
-        walk(Path::new(place), &mounts, 0, &mut found);
+        search.walk(Path::new(place), 0);
     }
-    found
+    search.found
 }
 
-fn walk(directory: &Path, mounts: &Mounts, device_above: u64, found: &mut Found) {
-    let Ok(metadata) = fs::symlink_metadata(directory) else { return };
-    let foreign = metadata.dev() != device_above && NOT_FILES.contains(&mounts.type_of(directory));
-    if !metadata.is_dir() || foreign {
-        return;
+struct Search {
+    found: Found,
+    mounts: Mounts,
+    /// What was read last. There is one for all files, since wiping one for each would take longer than reading them.
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl Search {
+    fn new() -> Self {
+        // All of a file fits from the start: growing would leave unwiped copies behind.
+        let bytes = Zeroizing::new(Vec::with_capacity(LONGEST_KEY as usize + 1));
+        Self { found: Found::default(), mounts: Mounts::read(), bytes }
     }
-    if is_repository(directory) {
-        found.checkouts.insert(directory.to_string_lossy().into_owned());
-    }
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => walk(&entry.path(), mounts, metadata.dev(), found),
-            Ok(kind) if kind.is_file() => look_at(&entry, found),
-            _ => {}
+
+    fn walk(&mut self, directory: &Path, device_above: u64) {
+        let Ok(metadata) = fs::symlink_metadata(directory) else { return };
+        let foreign = metadata.dev() != device_above && NOT_FILES.contains(&self.mounts.type_of(directory));
+        if !metadata.is_dir() || foreign {
+            return;
         }
+        if is_repository(directory) {
+            self.found.checkouts.insert(directory.to_string_lossy().into_owned());
+        }
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => self.walk(&entry.path(), metadata.dev()),
+                Ok(kind) if kind.is_file() => self.look_at(&entry),
+                _ => {}
+            }
+        }
+    }
+
+    fn look_at(&mut self, entry: &DirEntry) {
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        let length = entry.metadata().map_or(0, |metadata| metadata.len());
+        if length == 0 {
+            return;
+        }
+        if ["known_hosts", "known_hosts2", "ssh_known_hosts"].contains(&name.as_str()) {
+            self.found.known_hosts.insert(path.to_string_lossy().into_owned());
+        } else if is_key_by_place(&path, &name) || length <= LONGEST_KEY && self.has_mark(&path) {
+            self.found.keys.insert(path.to_string_lossy().into_owned());
+        }
+    }
+
+    fn has_mark(&mut self, path: &Path) -> bool {
+        self.bytes.clear();
+        let read = File::open(path).and_then(|file| file.take(LONGEST_KEY).read_to_end(&mut self.bytes));
+        read.is_ok() && MARKS.iter().any(|mark| memmem::find(&self.bytes, mark).is_some())
     }
 }
 
 fn is_repository(directory: &Path) -> bool {
     let bare = || ["HEAD", "objects", "refs"].iter().all(|name| directory.join(name).exists());
     directory.join(".git").exists() || directory.file_name().is_some_and(|name| name != ".git") && bare()
-}
-
-fn look_at(entry: &DirEntry, found: &mut Found) {
-    let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-    let length = entry.metadata().map_or(0, |metadata| metadata.len());
-    if length == 0 {
-        return;
-    }
-    if ["known_hosts", "known_hosts2", "ssh_known_hosts"].contains(&name.as_str()) {
-        found.known_hosts.insert(path.to_string_lossy().into_owned());
-    } else if is_key_by_place(&path, &name) || length <= LONGEST_KEY && has_mark(&path) {
-        found.keys.insert(path.to_string_lossy().into_owned());
-    }
 }
 
 /// Where keys are kept, whatever their form.
@@ -87,12 +108,6 @@ fn is_key_by_place(path: &Path, name: &str) -> bool {
     path.starts_with("/var/lib/sops-nix")
         || path.ends_with("sops/age/keys.txt")
         || in_ssh && ssh_key && !name.ends_with(".pub")
-}
-
-fn has_mark(path: &Path) -> bool {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_KEY as usize + 1));
-    let read = File::open(path).and_then(|file| file.take(LONGEST_KEY).read_to_end(&mut bytes));
-    read.is_ok() && MARKS.iter().any(|mark| memmem::find(&bytes, mark).is_some())
 }
 
 #[cfg(test)]
@@ -117,8 +132,9 @@ mod tests {
             write(&format!("bare.git/{name}"), "x");
         }
         write("long", &format!("{}-----BEGIN PRIVATE KEY-----", "x".repeat(LONGEST_KEY as usize)));
-        let mut found = Found::default();
-        walk(dir.path(), &Mounts::read(), 0, &mut found);
+        let mut search = Search::new();
+        search.walk(dir.path(), 0);
+        let found = search.found;
         assert_eq!(found.keys, [at("notes.txt"), at(".ssh/id_ed25519")].into());
         assert_eq!(found.checkouts, [at("clone"), at("bare.git")].into());
         assert_eq!(found.known_hosts, [at(".ssh/known_hosts")].into());

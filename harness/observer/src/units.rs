@@ -13,13 +13,17 @@ use crate::{
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE: &str = "org.freedesktop.systemd1.Service";
 
-/// The properties that every unit is asked for, beyond what the list has.
-const UNIT_PROPERTIES: &[[&str; 2]] =
-    &[[UNIT, "ConditionResult"], [UNIT, "ConditionTimestamp"], [UNIT, "UnitFileState"], [UNIT, "ActiveEnterTimestamp"]];
-
-/// The properties that only services have.
-const SERVICE_PROPERTIES: &[[&str; 2]] =
-    &[[SERVICE, "Type"], [SERVICE, "Result"], [SERVICE, "NRestarts"], [SERVICE, "Environment"]];
+/// What a service is asked for, beyond what the list has.
+const PROPERTIES: &[[&str; 2]] = &[
+    [UNIT, "ConditionResult"],
+    [UNIT, "ConditionTimestamp"],
+    [UNIT, "UnitFileState"],
+    [UNIT, "ActiveEnterTimestamp"],
+    [SERVICE, "Type"],
+    [SERVICE, "Result"],
+    [SERVICE, "NRestarts"],
+    [SERVICE, "Environment"],
+];
 
 /// Every loaded unit and each of `asked`, by name.
 pub(crate) fn observe(bus: &mut Bus, asked: &[String]) -> anyhow::Result<Vec<UnitObservation>> {
@@ -28,7 +32,7 @@ pub(crate) fn observe(bus: &mut Bus, asked: &[String]) -> anyhow::Result<Vec<Uni
     listed.sort_by(|a, b| a.name.cmp(&b.name));
     let mut calls = Vec::new();
     for unit in &listed {
-        calls.extend(properties_of(unit).map(|property| get_property(&unit.path, property)));
+        calls.extend(properties_of(unit).iter().map(|property| get_property(&unit.path, property)));
     }
     let mut answers = bus.call_all(&calls)?.into_iter();
     listed
@@ -82,16 +86,11 @@ fn load_missing(bus: &mut Bus, listed: &mut Vec<ListedUnit>, asked: &[String]) -
     Ok(())
 }
 
-/// What a unit is asked for; a name that systemd does not accept has no object to ask, and the kernel's devices, half
-/// of all units, have neither conditions nor files.
-fn properties_of(unit: &ListedUnit) -> impl Iterator<Item = &'static [&'static str; 2]> {
-    let (common, service): (&[_], &[_]) = match unit.path.as_str() {
-        "" => (&[], &[]),
-        _ if unit.name.ends_with(".device") => (&[], &[]),
-        _ if unit.name.ends_with(".service") => (UNIT_PROPERTIES, SERVICE_PROPERTIES),
-        _ => (UNIT_PROPERTIES, &[]),
-    };
-    common.iter().chain(service)
+/// What a unit is asked for. Of anything but a service that systemd has loaded, the list tells all that is judged; each
+/// question costs systemd and us a change of the process.
+fn properties_of(unit: &ListedUnit) -> &'static [[&'static str; 2]] {
+    let asked = unit.name.ends_with(".service") && unit.load_state == "loaded" && !unit.path.is_empty();
+    if asked { PROPERTIES } else { &[] }
 }
 
 /// A unit may leave systemd's memory between the list and the question; that is no error.

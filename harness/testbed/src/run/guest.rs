@@ -1,7 +1,7 @@
 //! What is done inside a guest: each function is one command, and its failure names the step.
 
 use coldproof_evidence::{
-    guest::{DeliveredSecret, Inventory, StorePathObservation, SystemObservation},
+    guest::{DeliveredFile, DeliveredSecret, Inventory, StorePathObservation, SystemObservation},
     leaks::LeaksObservation,
     request::{ClosureRequest, InventoryRequest, ObserveRequest},
 };
@@ -55,9 +55,15 @@ impl Session {
 
     /// Puts the observer where it can be run.
     pub(super) async fn install_observer(&self) -> Result<(), RunError> {
-        self.script("making the harness's directory", "install -d -m0700 \"$1\"", &[DIR]).await?;
-        let binary = Zeroizing::new(OBSERVER.to_vec());
-        Ok(self.guest.push(binary, OBSERVER_PATH, 0o700, self.deadline).await?)
+        let command = GuestCommand::new([
+            "bash",
+            "-euc",
+            "umask 077; exec install -D -m0700 /dev/stdin \"$1\"",
+            "bash",
+            OBSERVER_PATH,
+        ])
+        .with_stdin(Zeroizing::new(OBSERVER.to_vec()));
+        self.must("installing the observer", &command).await.map(drop)
     }
 
     /// One round trip of the observer.
@@ -90,41 +96,31 @@ impl Session {
         self.observer("closure", &request).await
     }
 
-    /// Delivers the one secret: by standard input, into a file that only root can read.
-    pub(super) async fn deliver_key(&self, key: &Zeroizing<String>, path: &str) -> Result<(), RunError> {
-        let command = GuestCommand::new([
-            "bash",
-            "-euc",
-            "install -d -m0700 \"${1%/*}\" && exec install -m0400 /dev/stdin \"$1\"",
-            "bash",
-            path,
-        ])
-        .with_stdin(Zeroizing::new(key.as_bytes().to_vec()));
-        self.must("delivering the key", &command).await.map(drop)
+    /// Delivers the one secret: by standard input, into a file that only root can read. Looks at it again.
+    pub(super) async fn deliver_key(&self, key: &Zeroizing<String>, path: &str) -> Result<DeliveredSecret, RunError> {
+        self.key("deliver", key, path).await
     }
 
-    /// Looks at the delivered secret again. Its bytes are compared in the guest, so that they need not travel back.
+    /// Looks at the delivered secret once more.
     pub(super) async fn delivered_key(&self, key: &Zeroizing<String>, path: &str) -> Result<DeliveredSecret, RunError> {
-        let command = GuestCommand::new([
-            "bash",
-            "-uc",
-            "stat -c '%a %U' \"$1\"; cmp -s - \"$1\" && echo intact || echo altered",
-            "bash",
-            path,
-        ])
-        .with_stdin(Zeroizing::new(key.as_bytes().to_vec()));
-        let text = self.must("looking at the delivered key", &command).await?;
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let mut words = text.split_whitespace();
-        let mode = words.next().and_then(|m| u32::from_str_radix(m, 8).ok());
+        self.key("delivered", key, path).await
+    }
+
+    /// The key's bytes are compared in the guest, so that they need not travel back.
+    async fn key(&self, subcommand: &str, key: &Zeroizing<String>, path: &str) -> Result<DeliveredSecret, RunError> {
+        let command =
+            GuestCommand::new([OBSERVER_PATH, subcommand, path]).with_stdin(Zeroizing::new(key.as_bytes().to_vec()));
+        let answer = self.must("delivering the key", &command).await?;
+        let found: DeliveredFile = serde_json::from_slice(&answer)
+            .map_err(|source| RunError::Observer { subcommand: subcommand.to_owned(), source })?;
         Ok(DeliveredSecret {
             name: "age key".to_owned(),
             channel: "stdin".to_owned(),
             path: path.to_owned(),
-            mode: mode.unwrap_or_default(),
-            owner: words.next().unwrap_or_default().to_owned(),
+            mode: found.mode,
+            owner: found.owner,
             recipient: recipients::of_identity(key).unwrap_or_else(|error| error.to_string()),
-            intact: words.next() == Some("intact"),
+            intact: found.intact,
         })
     }
 

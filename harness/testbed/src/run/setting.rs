@@ -224,12 +224,11 @@ impl<'a> Setting<'a> {
         self.partial.join("attachments")
     }
 
-    /// Runs the seeded fault's script in the guest if this is its stage.
-    pub(super) async fn inject(&self, stage: FaultStage, session: &Session) -> Result<(), RunError> {
-        match self.fault_at(stage) {
-            Some(fault) => session.inject(&read_script(fault)?).await,
-            None => Ok(()),
-        }
+    /// Runs the seeded fault's script in the guest if this is its stage; says whether it was.
+    pub(super) async fn inject(&self, stage: FaultStage, session: &Session) -> Result<bool, RunError> {
+        let Some(fault) = self.fault_at(stage) else { return Ok(false) };
+        session.inject(&read_script(fault)?).await?;
+        Ok(true)
     }
 
     /// Runs the seeded fault's script on the controller if it is about the teardown.
