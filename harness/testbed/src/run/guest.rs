@@ -58,7 +58,7 @@ impl Session {
         let command = GuestCommand::new([
             "bash",
             "-euc",
-            "umask 077; exec install -D -m0700 /dev/stdin \"$1\"",
+            "install -d -m0700 \"${1%/*}\" && exec install -m0700 /dev/stdin \"$1\"",
             "bash",
             OBSERVER_PATH,
         ])
