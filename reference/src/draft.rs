@@ -133,6 +133,11 @@ impl Draft {
         self.chain(&LEAF_NAMES, 60)
     }
 
+    /// A chain for the same names and key that ends within the days which the host definition wants left.
+    pub(crate) fn expiring_chain(&self) -> Result<String> {
+        self.chain(&LEAF_NAMES, 80)
+    }
+
     pub(crate) fn set_certificate(&mut self, pem: &str) {
         self.secrets.insert("wildcard_cert".into(), Zeroizing::new(pem.to_owned()));
     }

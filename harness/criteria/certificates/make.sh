@@ -1,6 +1,6 @@
 #!/bin/bash
 # Makes the certificates of the fixtures anew: public material only, the keys are thrown away.
-# The hashes in src/fixtures/certificates.rs must be changed along with them; this prints them.
+# The hash and the time in src/fixtures/certificates.rs must be changed along with them; this prints them.
 set -euo pipefail
 cd "$(dirname "$0")"
 keys=$(mktemp -d)
@@ -27,3 +27,5 @@ issue common-name leaf intermediate 5 "/CN=ci.example.test" "basicConstraints=CA
 
 printf 'leaf SPKI: '
 openssl x509 -in "$keys/leaf.pem" -noout -pubkey | openssl pkey -pubin -outform der | sha256sum
+printf 'leaf notAfter: '
+date -d "$(openssl x509 -in "$keys/leaf.pem" -noout -enddate | cut -d= -f2)" +%s

@@ -9,6 +9,12 @@ pub struct TlsObservation {
     pub at_secs: i64,
     /// One probe a name.
     pub probes: Vec<TlsProbe>,
+    /// Hellos that offer nothing newer than a version that is to be refused.
+    #[serde(default)]
+    pub old_versions: Vec<OldVersionProbe>,
+    /// Hellos for names that are not the host's.
+    #[serde(default)]
+    pub unknown_names: Vec<UnknownNameProbe>,
 }
 
 /// One TLS connection.
@@ -26,6 +32,44 @@ pub struct TlsProbe {
     pub path: Result<(), String>,
     /// Whether the handshake finished, which proves possession of the leaf's key: the protocol version or the error.
     pub handshake: Result<String, String>,
+}
+
+/// One ClientHello whose newest version is one that is to be refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldVersionProbe {
+    /// The name sent as SNI.
+    pub name: String,
+    /// The newest version that was offered: `TLSv1.0` or `TLSv1.1`.
+    pub version: String,
+    /// The address connected to.
+    pub peer: String,
+    /// What became of it; `Accepted` holds the version that the server chose.
+    pub reception: Reception,
+}
+
+/// One ClientHello for a name that is not the host's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownNameProbe {
+    /// The name sent as SNI.
+    pub name: String,
+    /// The address connected to.
+    pub peer: String,
+    /// What became of it; `Accepted` holds the leaf that was served, lower-case hex of the DER.
+    pub reception: Reception,
+}
+
+/// How a server received a ClientHello that it has reason to refuse.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reception {
+    /// It went on with the handshake.
+    Accepted(String),
+    /// It refused by an alert, whose name or number this is.
+    Refused(String),
+    /// It ended the connection without a word. So does a port behind which nobody listens, where it is forwarded.
+    Closed,
+    /// There was no connection, or no answer in time, or one that is not TLS: nothing can be concluded.
+    Unanswered(String),
 }
 
 /// All HTTP probes of a run.

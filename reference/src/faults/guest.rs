@@ -73,12 +73,14 @@ pub(super) const FAULTS: &[Fault] = &[
         layer: Layer::Guest,
         criterion: &["tls.leaf-equals-git"],
         summary: "the server still presents the certificate that the one in git replaced: same names, key and issuer",
-        how: |draft| {
-            let older_chain = draft.older_chain()?;
-            let script =
-                include_str!("../../faults/stale-leaf-served.sh").replace("@OLDER_CHAIN@", older_chain.trim_end());
-            inject(draft, Stage::Switched, &script)
-        },
+        how: |draft| inject_older_chain(draft, include_str!("../../faults/stale-leaf-served.sh")),
+    },
+    Fault {
+        name: "default-certificate-stale",
+        layer: Layer::Guest,
+        criterion: &["tls.unknown-name"],
+        summary: "the server presents the certificate that the one in git replaced to whoever asks for another host",
+        how: |draft| inject_older_chain(draft, include_str!("../../faults/default-certificate-stale.sh")),
     },
     scripted!(
         "unit-stopped",
@@ -94,6 +96,12 @@ pub(super) const FAULTS: &[Fault] = &[
         "a file system is left mounted in the machine's lease directory, on a mount point that cannot be removed"
     ),
 ];
+
+/// A script that has a place for the chain that the one in git replaced.
+fn inject_older_chain(draft: &mut Draft, script: &str) -> Result<()> {
+    let older_chain = draft.older_chain()?;
+    inject(draft, Stage::Switched, &script.replace("@OLDER_CHAIN@", older_chain.trim_end()))
+}
 
 fn inject(draft: &mut Draft, stage: Stage, text: &str) -> Result<()> {
     draft.script = Some(Script { stage, text: text.to_owned() });

@@ -110,6 +110,28 @@ pub(super) const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        name: "leaf-about-to-expire",
+        layer: Layer::Switch,
+        criterion: &["tls.validity"],
+        summary: "the leaf in git, and so the one that is served, is valid for less than the declared days",
+        how: |draft| {
+            let chain = draft.expiring_chain()?;
+            draft.set_certificate(&chain);
+            Ok(())
+        },
+    },
+    Fault {
+        name: "old-protocols-spoken",
+        layer: Layer::Switch,
+        criterion: &["tls.protocols"],
+        summary: "the server still speaks TLS 1.0 and 1.1",
+        how: |draft| {
+            // Their signatures are below OpenSSL's own least security level.
+            let allowed = "ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3;\n    ssl_ciphers DEFAULT:@SECLEVEL=0;";
+            draft.edit("hosts/cc-ci/nginx.conf", "ssl_protocols TLSv1.2 TLSv1.3;", allowed)
+        },
+    },
+    Fault {
         name: "leaf-lacks-names",
         layer: Layer::Switch,
         criterion: &["tls.names"],

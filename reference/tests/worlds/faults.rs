@@ -1,13 +1,13 @@
 //! Each fault breaks what it says, and leaves the rest of the world whole.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use crate::common::{Written, decrypt_with, openssl};
 use coldproof_reference::{Layer, faults};
 use rstest::rstest;
 
 /// What is judged of every host that declares the subjects.
-const CRITERIA: [&str; 28] = [
+const CRITERIA: [&str; 31] = [
     "blank.inventory",
     "blank.one-secret",
     "convergence.idempotent",
@@ -36,6 +36,9 @@ const CRITERIA: [&str; 28] = [
     "tls.key-matches",
     "tls.leaf-equals-git",
     "tls.names",
+    "tls.protocols",
+    "tls.unknown-name",
+    "tls.validity",
 ];
 
 #[test]
@@ -181,8 +184,24 @@ fn a_key_of_another_leaf_does_not_match_a_leaf_that_verifies() {
 }
 
 #[test]
-fn a_stale_chain_verifies_and_is_of_the_same_key() {
-    let world = Written::with_fault("stale-leaf-served");
+fn a_leaf_about_to_expire_still_verifies() {
+    let world = Written::with_fault("leaf-about-to-expire");
+    let secrets = decrypt_with(&world.recovery_key_file(), &world.secrets_file()).unwrap();
+    let chain = world.scratch("fullchain.pem", &secrets["wildcard_cert"]);
+    assert!(verify(&world, &chain, "ci.example.test").ends_with("OK\n"));
+    let until = openssl(&["x509", "-in", chain.to_str().unwrap(), "-noout", "-enddate"]);
+    let ends = |days: u32| {
+        let seconds = (days * 24 * 60 * 60).to_string();
+        Command::new("openssl").args(["x509", "-noout", "-checkend", &seconds, "-in"]).arg(&chain).output().unwrap()
+    };
+    assert!(ends(5).status.success() && !ends(14).status.success(), "{until}");
+}
+
+#[rstest]
+#[case("stale-leaf-served")]
+#[case("default-certificate-stale")]
+fn a_stale_chain_verifies_and_is_of_the_same_key(#[case] fault: &str) {
+    let world = Written::with_fault(fault);
     let script = fs::read_to_string(world.world.dir.join("fault.sh")).unwrap();
     let older = script.split("<<'PEM'\n").nth(1).and_then(|rest| rest.split("\nPEM\n").next()).unwrap();
     let older = world.scratch("older.pem", older);

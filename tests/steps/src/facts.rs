@@ -1,7 +1,7 @@
 //! Facts that a scenario reads in the record itself, so that a criterion which judges too kindly is noticed.
 
-use anyhow::{Context as _, Result, ensure};
-use coldproof_evidence::{Record, record::Observed};
+use anyhow::{Context as _, Result, bail, ensure};
+use coldproof_evidence::{Record, record::Observed, served::Reception};
 
 fn facts<'r, T>(observed: &'r Observed<T>, what: &str) -> Result<&'r T> {
     observed.facts().with_context(|| format!("{what} was not observed"))
@@ -14,6 +14,27 @@ pub(crate) fn committed_leaf_is_served(record: &Record) -> Result<()> {
     let random = probes.iter().find(|probe| probe.random).context("no random name was tried")?;
     ensure!(!committed.chain_der.is_empty(), "git has a certificate without a leaf");
     ensure!(random.chain_der.first() == committed.chain_der.first(), "{} was served another leaf", random.name);
+    Ok(())
+}
+
+/// Every declared name was asked for with TLS 1.0 and 1.1, and the server said no.
+pub(crate) fn old_versions_were_refused(record: &Record) -> Result<()> {
+    let probes = &facts(&record.tls, "TLS")?.old_versions;
+    ensure!(probes.len() >= 2, "only {} hellos of an old version were sent", probes.len());
+    let met: Vec<_> = probes.iter().filter(|probe| !matches!(probe.reception, Reception::Refused(_))).collect();
+    ensure!(met.is_empty(), "not refused: {met:?}");
+    Ok(())
+}
+
+/// A name that nobody can have was asked for, and no certificate came but perhaps the committed one.
+pub(crate) fn a_name_of_nobody_was_asked_for(record: &Record) -> Result<()> {
+    let committed = facts(&record.sops, "git")?.certificate.as_ref().context("git has no certificate")?;
+    let probe = facts(&record.tls, "TLS")?.unknown_names.first().context("no such name was asked for")?;
+    match &probe.reception {
+        Reception::Accepted(leaf) => ensure!(committed.chain_der.first() == Some(leaf), "another leaf was served"),
+        Reception::Refused(_) => {}
+        reception => bail!("{} was not refused: {reception:?}", probe.name),
+    }
     Ok(())
 }
 

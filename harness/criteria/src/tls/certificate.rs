@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use coldproof_evidence::Digest;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 /// The parts of a certificate that rules compare.
 pub(crate) struct Certificate {
@@ -11,6 +11,10 @@ pub(crate) struct Certificate {
     pub(crate) spki_sha256: String,
     /// The subjectAltName's DNS names and IP addresses.
     pub(crate) names: Vec<String>,
+    /// The first moment at which it is valid: seconds since the epoch, and in words.
+    pub(crate) not_before: (i64, String),
+    /// The last moment at which it is valid: seconds since the epoch, and in words.
+    pub(crate) not_after: (i64, String),
     subject: String,
 }
 
@@ -21,7 +25,10 @@ impl Certificate {
         let (_, certificate) = X509Certificate::from_der(&der).ok()?;
         let san = certificate.subject_alternative_name().ok()?;
         let names = san.map(|extension| extension.value.general_names.iter().filter_map(name).collect());
+        let moment = |time: ASN1Time| (time.timestamp(), time.to_string());
         Some(Self {
+            not_before: moment(certificate.validity().not_before),
+            not_after: moment(certificate.validity().not_after),
             spki_sha256: Digest::of(certificate.public_key().raw).hex(),
             names: names.unwrap_or_default(),
             subject: certificate.subject().to_string(),

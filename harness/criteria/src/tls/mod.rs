@@ -1,6 +1,8 @@
 //! `tls.*`: what is served is what git holds.
 
 mod certificate;
+mod refusal;
+mod validity;
 
 use coldproof_evidence::{
     Mismatch, Record,
@@ -9,6 +11,10 @@ use coldproof_evidence::{
 };
 
 use self::certificate::Certificate;
+pub(crate) use self::{
+    refusal::{PROTOCOLS, UNKNOWN_NAME},
+    validity::VALIDITY,
+};
 use crate::{
     criterion::{Criterion, Requires},
     judgement::{Judgement, mismatch, or_nothing},

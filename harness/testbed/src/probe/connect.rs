@@ -42,12 +42,17 @@ pub(super) async fn within<T, E: std::error::Error>(
 ) -> Result<T, String> {
     match timeout(deadline, attempt).await {
         Ok(result) => result.map_err(|error| words(&error)),
-        Err(_) => Err(format!("no answer within {}", humantime::format_duration(deadline))),
+        Err(_) => Err(late(deadline)),
     }
 }
 
+/// That `deadline` has passed, in words.
+pub(super) fn late(deadline: Duration) -> String {
+    format!("no answer within {}", humantime::format_duration(deadline))
+}
+
 /// Error and causes in one line.
-fn words(error: &dyn std::error::Error) -> String {
+pub(super) fn words(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

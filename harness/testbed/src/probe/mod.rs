@@ -2,9 +2,11 @@
 //!
 //! Nothing here asks DNS, follows a redirect, reads a proxy from the environment or judges what it sees.
 
+mod client_hello;
 mod connect;
 pub mod http;
 mod names;
+pub mod refusal;
 pub mod tls;
 mod witness;
 

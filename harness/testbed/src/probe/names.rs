@@ -31,6 +31,11 @@ impl ProbeName {
     }
 }
 
+/// A new name that nobody can have: `.invalid` is reserved (RFC 6761, section 6.4).
+pub(super) fn unknown_name() -> String {
+    ProbeName::random_under("invalid").name
+}
+
 /// Every name to ask for: the declared ones, and a random one where `wildcard-probe` is set.
 ///
 /// The random name is under the wildcard of the committed leaf. A leaf without a wildcard, or none at all, leaves the

@@ -30,7 +30,11 @@ pub async fn probe(
 ) -> TlsObservation {
     let now = UnixTime::since_unix_epoch(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default());
     let probes = names.iter().map(|name| probe_name(peer, name, roots, now, deadline));
-    TlsObservation { at_secs: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), probes: join_all(probes).await }
+    TlsObservation {
+        at_secs: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+        probes: join_all(probes).await,
+        ..TlsObservation::default()
+    }
 }
 
 async fn probe_name(

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     host::FaultStage,
-    probe::{http, probe_names, tls},
+    probe::{http, probe_names, refusal, tls},
 };
 
 /// What the life of the subject machine brought back. Whatever it did not reach stays `NotObserved`.
@@ -216,7 +216,14 @@ async fn probe_tls(setting: &Setting<'_>, machine: &dyn Machine) -> Observed<Tls
         return Observed::Unavailable { cause: format!("the machine forwards no port {}", declared.port) };
     };
     let leaf = setting.committed().await.leaf.map(CertificateDer::from);
-    Observed::of(tls::probe(peer, &probe_names(declared, leaf.as_ref()), &declared.roots, PROBE_LIMIT).await)
+    let names = probe_names(declared, leaf.as_ref());
+    let (mut observed, old_versions, unknown_name) = tokio::join!(
+        tls::probe(peer, &names, &declared.roots, PROBE_LIMIT),
+        refusal::probe_old_versions(peer, &names, PROBE_LIMIT),
+        refusal::probe_unknown_name(peer, PROBE_LIMIT),
+    );
+    (observed.old_versions, observed.unknown_names) = (old_versions, vec![unknown_name]);
+    Observed::of(observed)
 }
 
 async fn probe_http(setting: &Setting<'_>, machine: &dyn Machine) -> Observed<HttpObservation> {

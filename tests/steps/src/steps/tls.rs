@@ -5,7 +5,7 @@ use cucumber::{then, when};
 use crate::{StepResult, facts, world::Proof};
 
 #[when(
-    regex = r"^a client (?:connects to (?:a random name under its wildcard|each of its names)|asks for each of its URLs)$"
+    regex = r"^a client (?:connects to (?:a random name under its wildcard|each of its names)|asks for (?:each of its URLs|a name that is not its own)|offers it only outdated versions of TLS)$"
 )]
 async fn client(world: &mut Proof) -> StepResult {
     Ok(world.testbed.rebuild().await?)
@@ -29,6 +29,21 @@ fn key(world: &mut Proof) -> StepResult {
 #[then("the leaf it receives covers the name")]
 fn names(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds("tls.names")?)
+}
+
+#[then("the leaf it receives is valid for long enough")]
+fn validity(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("tls.validity")?)
+}
+
+#[then("the handshake is refused")]
+fn old_versions(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("tls.protocols", facts::old_versions_were_refused)?)
+}
+
+#[then("it receives no other certificate")]
+fn unknown_name(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("tls.unknown-name", facts::a_name_of_nobody_was_asked_for)?)
 }
 
 #[then("each answers as declared")]

@@ -3,6 +3,7 @@
 mod authority;
 mod http;
 mod names;
+mod refusal;
 mod server;
 mod tls;
 
