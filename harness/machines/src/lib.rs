@@ -7,6 +7,7 @@
 
 mod containment;
 pub mod deadline;
+pub mod disk_image;
 pub mod guest;
 pub mod helper;
 pub mod image;

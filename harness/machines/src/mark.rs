@@ -9,7 +9,7 @@ use crate::containment::MARK;
 ///
 /// For programs of the controller's own, which keep its user and environment; [`Lease::command`](crate::lease::Lease::command)
 /// is for programs of the machine.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
     lease: Option<String>,
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::{
     deadline::Deadline,
+    disk_image::DiskImage,
     guest::{Guest, TransportError},
     lease::{Lease, LeaseError},
     receipt::Destroyed,
@@ -33,6 +34,31 @@ pub struct BootImage {
     pub archive: PathBuf,
     /// What the image is identified by; a stage made of it is kept under this name.
     pub key: String,
+}
+
+/// What a machine boots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MachineImage {
+    /// An image that was built here: its kernel is started directly.
+    Built(BootImage),
+    /// A disk with a boot loader.
+    Disk(DiskImage),
+}
+
+impl MachineImage {
+    /// The files that the machine's process reads.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::Built(image) => vec![&image.root, &image.kernel, &image.initrd],
+            Self::Disk(image) => vec![&image.file],
+        }
+    }
+}
+
+impl From<BootImage> for MachineImage {
+    fn from(image: BootImage) -> Self {
+        Self::Built(image)
+    }
 }
 
 /// A program on the controller that the guest reaches at an address of its own network.
@@ -64,7 +90,7 @@ pub struct MachineSpec {
     /// Boot, even where a fork of the `blank` stage would be quicker.
     pub cold: bool,
     /// What the machine boots.
-    pub image: BootImage,
+    pub image: MachineImage,
 }
 
 /// Memory and processors of a machine that is resized.
@@ -238,6 +264,21 @@ pub enum BootError {
     Deadline {
         /// The machine.
         name: String,
+        /// The last lines of its serial console.
+        console: String,
+    },
+    /// The deadline passed, and the guest is not prepared for the way in which it is controlled.
+    #[error(
+        "{name} booted from an image of its own and {missing} before its deadline, which is in the host definition; \
+         {remedy}; its console ended with:\n{console}"
+    )]
+    Uncontrolled {
+        /// The machine.
+        name: String,
+        /// What it did not do.
+        missing: &'static str,
+        /// What to do to the image.
+        remedy: &'static str,
         /// The last lines of its serial console.
         console: String,
     },

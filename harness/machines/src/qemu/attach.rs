@@ -1,6 +1,6 @@
 //! Attaching to a machine that was left running on purpose.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use crate::{
     deadline::Deadline,
@@ -9,8 +9,11 @@ use crate::{
 };
 
 use super::{
+    agent::Agent,
+    channel::Channel,
     console::{Console, Shell},
     process::Files,
+    ssh::Ssh,
 };
 
 /// There is no way to the machine.
@@ -46,7 +49,19 @@ pub async fn attach(ledger: &Ledger, name: &str, deadline: Deadline) -> Result<G
         return Err(AttachError::InUse(name.to_owned()));
     }
     let files = Files::of(entry.dir());
-    let console = Console::connect(&files.console(), &files.bulk(), Shell::Unknown).await.map_err(failed)?;
+    if files.ssh().exists() {
+        let ssh = Ssh::read(&files.ssh()).map_err(failed)?;
+        ssh.ready(deadline).await?;
+        return Ok(Guest::new(Arc::new(ssh)));
+    }
+    let agent = files.socket(Channel::Agent);
+    if agent.exists() {
+        let agent = Agent::connect(&agent, false).await.map_err(failed)?;
+        agent.ready(deadline).await?;
+        return Ok(Guest::new(Arc::new(agent)));
+    }
+    let (console, bulk) = (files.socket(Channel::Console), files.socket(Channel::Bulk));
+    let console = Console::connect(&console, &bulk, Shell::Unknown).await.map_err(failed)?;
     console.ready(deadline).await?;
-    Ok(Guest::new(std::sync::Arc::new(console)))
+    Ok(Guest::new(Arc::new(console)))
 }

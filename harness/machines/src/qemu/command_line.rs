@@ -5,13 +5,8 @@
 
 use std::{net::Ipv4Addr, path::PathBuf};
 
-use crate::provider::BootImage;
-
-/// Descriptors that QEMU inherits: listening sockets that exist before QEMU does, so that
-/// connecting to them needs no waiting.
-pub(super) const QMP_FD: i32 = 3;
-pub(super) const CONSOLE_FD: i32 = 4;
-pub(super) const BULK_FD: i32 = 5;
+use super::{channel::Channel, hardware};
+use crate::provider::MachineImage;
 
 /// The name of QEMU's network back end, which forwards are added to.
 pub(super) const NETDEV: &str = "net0";
@@ -71,11 +66,13 @@ pub(super) struct CommandLine {
     pub(super) memory_size: u64,
     pub(super) memory: Memory,
     pub(super) cpus: u32,
-    pub(super) image: BootImage,
+    pub(super) image: MachineImage,
     /// The overlay (qcow2) that takes the guest's writes.
     pub(super) disk: PathBuf,
     pub(super) console_log: PathBuf,
     pub(super) packet_capture: PathBuf,
+    /// What UEFI remembers between boots; there is such a file only where the image wants UEFI.
+    pub(super) firmware_variables: PathBuf,
     pub(super) relays: Vec<Relay>,
 }
 
@@ -85,13 +82,24 @@ impl CommandLine {
         let mut line = Arguments(Vec::new());
         line.flag("-nodefaults").flag("-no-user-config").option("-display", "none");
         self.processors_and_memory(&mut line);
-        line.option("-kernel", &self.image.kernel.display().to_string())
-            .option("-initrd", &self.image.initrd.display().to_string())
-            .option("-append", KERNEL_PARAMETERS);
+        match &self.image {
+            MachineImage::Built(image) => line
+                .option("-kernel", &image.kernel.display().to_string())
+                .option("-initrd", &image.initrd.display().to_string())
+                .option("-append", KERNEL_PARAMETERS),
+            MachineImage::Disk(image) => hardware::firmware(&mut line, image.firmware, &self.firmware_variables),
+        };
         self.devices(&mut line);
         self.network(&mut line);
-        channels(&mut line);
+        self.channels(&mut line);
         line.0
+    }
+
+    /// The channels between QEMU and this process, for which it needs sockets.
+    pub(super) fn used_channels(&self) -> Vec<Channel> {
+        let mut channels = vec![Channel::Qmp];
+        channels.extend(hardware::control_channels(&self.image));
+        channels
     }
 
     fn processors_and_memory(&self, line: &mut Arguments) {
@@ -124,9 +132,9 @@ impl CommandLine {
     fn devices(&self, line: &mut Arguments) {
         // `unsafe` ignores flushes: the disk never outlives the controller.
         let disk = format!("file={},if=none,id=disk0,cache=unsafe,discard=unmap", escaped(self.disk.display()));
-        line.option("-drive", &disk)
-            .option("-device", "virtio-blk-pci,drive=disk0")
-            .option("-device", "virtio-rng-pci")
+        line.option("-drive", &disk);
+        hardware::disk(line, &self.image);
+        line.option("-device", "virtio-rng-pci")
             // A new generation id makes the kernel of a forked guest reseed its random numbers.
             .option("-device", "vmgenid,guid=auto")
             .option("-chardev", &format!("file,id=serial,path={}", escaped(self.console_log.display())))
@@ -142,23 +150,21 @@ impl CommandLine {
         }
         let capture = escaped(self.packet_capture.display());
         line.option("-netdev", &netdev)
-            .option("-device", &format!("virtio-net-pci,netdev={NETDEV},id=nic0"))
+            .option("-device", &format!("{},netdev={NETDEV},id=nic0", hardware::nic(&self.image)))
             .option("-object", &format!("filter-dump,id=dump0,netdev={NETDEV},file={capture},maxlen={CAPTURE_BYTES}"));
+    }
+
+    fn channels(&self, line: &mut Arguments) {
+        Channel::Qmp.socket(line);
+        line.option("-mon", "chardev=qmp,mode=control").option("-device", "virtio-serial-pci");
+        for channel in hardware::control_channels(&self.image) {
+            channel.socket(line);
+            channel.device(line);
+        }
     }
 }
 
-fn channels(line: &mut Arguments) {
-    let socket = |id: &str, fd: i32| format!("socket,id={id},fd={fd},server=on,wait=off");
-    line.option("-chardev", &socket("qmp", QMP_FD))
-        .option("-mon", "chardev=qmp,mode=control")
-        .option("-device", "virtio-serial-pci")
-        .option("-chardev", &socket("console", CONSOLE_FD))
-        .option("-device", "virtconsole,chardev=console")
-        .option("-chardev", &socket("bulk", BULK_FD))
-        .option("-device", "virtserialport,chardev=bulk,name=bulk");
-}
-
-struct Arguments(Vec<String>);
+pub(super) struct Arguments(Vec<String>);
 
 impl Arguments {
     fn flag(&mut self, flag: &str) -> &mut Self {
@@ -166,20 +172,24 @@ impl Arguments {
         self
     }
 
-    fn option(&mut self, name: &str, value: &str) -> &mut Self {
+    pub(super) fn option(&mut self, name: &str, value: &str) -> &mut Self {
         self.flag(name).flag(value)
     }
 }
 
 /// QEMU ends a value at a comma, unless it is doubled.
-fn escaped(value: impl std::fmt::Display) -> String {
+pub(super) fn escaped(value: impl std::fmt::Display) -> String {
     value.to_string().replace(',', ",,")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rstest::rstest;
+    use crate::{
+        disk_image::{Control, DiskBus, DiskImage, Firmware, Nic},
+        provider::BootImage,
+    };
+    use rstest::{Context, rstest};
 
     fn command_line(memory: Memory) -> CommandLine {
         CommandLine {
@@ -193,10 +203,12 @@ mod tests {
                 initrd: "/image/initrd".into(),
                 archive: "/image/root.tar.zst".into(),
                 key: "key".into(),
-            },
+            }
+            .into(),
             disk: "/lease/disk.qcow2".into(),
             console_log: "/lease/console.log".into(),
             packet_capture: "/lease/capture.pcap".into(),
+            firmware_variables: "/lease/variables.fd".into(),
             relays: vec![],
         }
     }
@@ -208,6 +220,23 @@ mod tests {
     fn the_whole_command_line(#[case] memory: Memory) {
         let name = format!("command_line_{}", format!("{memory:?}").split('(').next().unwrap().to_lowercase());
         insta::assert_snapshot!(name, command_line(memory).arguments().join(" ").replace(" -", "\n-"));
+    }
+
+    #[rstest]
+    #[case::bios(Firmware::Bios, DiskBus::Virtio, Nic::Virtio, Control::GuestAgent)]
+    #[case::uefi(Firmware::Uefi, DiskBus::Scsi, Nic::E1000e, Control::Ssh { key: "/key".into() })]
+    #[case::console(Firmware::Bios, DiskBus::Sata, Nic::E1000, Control::Console)]
+    fn a_disk_of_ones_own(
+        #[context] context: Context,
+        #[case] firmware: Firmware,
+        #[case] bus: DiskBus,
+        #[case] nic: Nic,
+        #[case] control: Control,
+    ) {
+        let image = DiskImage { file: "/own,1.qcow2".into(), firmware, bus, serial: Some("a,b".into()), nic, control };
+        let line = CommandLine { image: MachineImage::Disk(image), ..command_line(Memory::Anonymous) };
+        let name = format!("own_disk_{}", context.description.unwrap());
+        insta::assert_snapshot!(name, line.arguments().join(" ").replace(" -", "\n-"));
     }
 
     #[test]

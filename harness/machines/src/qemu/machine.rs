@@ -1,8 +1,10 @@
 //! A QEMU machine.
 
 use std::{
-    collections::BTreeMap,
-    fs, io,
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    future::pending,
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,8 +14,10 @@ use async_trait::async_trait;
 
 use super::{
     command_line::{CommandLine, Memory},
-    console::{Console, Shell},
+    console::Shell,
+    control::{self, Control, Lack},
     disk::create_overlay,
+    hardware::{OVMF_CODE, OVMF_VARIABLES},
     kvm::Choice,
     network::{Services, forward},
     process::{Files, Process, tail},
@@ -21,11 +25,13 @@ use super::{
 };
 use crate::{
     deadline::Deadline,
+    disk_image::Firmware,
     guest::{Guest, GuestCommand, TransportError},
     launch::Unprivileged,
     lease::Lease,
     provider::{
-        Accelerator, BootError, DestroyError, Machine, MachineEvidence, MachineSize, MachineSpec, ProvisionError, Start,
+        Accelerator, BootError, DestroyError, Machine, MachineEvidence, MachineImage, MachineSize, MachineSpec,
+        ProvisionError, Start,
     },
     receipt::Destroyed,
 };
@@ -39,7 +45,7 @@ pub(super) struct QemuMachine {
     // Fields are dropped in order: services close, QEMU loses its handle, the lease undoes.
     services: Services,
     process: Process,
-    console: Arc<Console>,
+    control: Control,
     endpoints: BTreeMap<u16, SocketAddr>,
     command_line: CommandLine,
     accelerator: Accelerator,
@@ -74,6 +80,7 @@ impl QemuMachine {
                 user.own(path).map_err(ProvisionError::io(format!("handing {} to QEMU's user", path.display())))?;
             }
         }
+        prepare_firmware(&spec.image, &files, user)?;
         let services = Services::open(&spec.guest_services, &files, user)?;
         let command_line = CommandLine {
             acceleration: launch.choice.acceleration,
@@ -84,16 +91,18 @@ impl QemuMachine {
             disk: launch.disk,
             console_log: files.console_log(0),
             packet_capture: files.packet_capture(0),
+            firmware_variables: files.firmware_variables(),
             relays: services.relays.clone(),
         };
         tracing::debug!(lease = lease.id(), "starting QEMU");
         let mut process = Process::start(&lease, user, &command_line).await?;
-        let console = connect_console(&files, launch.shell).await?;
-        let endpoints = forward(&mut process, &spec.forwards).await?;
+        let ports: BTreeSet<u16> = spec.forwards.iter().copied().chain(control::port(&spec.image)).collect();
+        let endpoints = forward(&mut process, &Vec::from_iter(ports)).await?;
+        let control = Control::connect(&spec.image, &files, launch.shell, &endpoints, &lease.mark()).await?;
         Ok(Self {
             services,
             process,
-            console,
+            control,
             endpoints,
             command_line,
             accelerator: launch.choice.accelerator(),
@@ -116,14 +125,17 @@ impl QemuMachine {
         }
         let name = self.lease.machine().to_owned();
         match source {
-            TransportError::Deadline { .. } => BootError::Deadline { name, console: log },
+            TransportError::Deadline { command } => match self.control.lack(&command) {
+                Some(Lack { missing, remedy }) => BootError::Uncontrolled { name, missing, remedy, console: log },
+                None => BootError::Deadline { name, console: log },
+            },
             source => BootError::Transport { source: self.explain(source), console: log },
         }
     }
 
     fn watched(&self) -> Watched {
         let directory = self.command_line.disk.parent().unwrap_or(Path::new("/")).to_owned();
-        Watched { console: Arc::clone(&self.console), stopped: self.process.qmp.stopped(), directory }
+        Watched { transport: self.control.transport(), stopped: self.process.qmp.stopped(), directory }
     }
 
     /// Adds what QEMU said before it ended.
@@ -149,8 +161,9 @@ impl QemuMachine {
         self.command_line.packet_capture = self.files.packet_capture(self.starts);
         let ports: Vec<u16> = self.endpoints.keys().copied().collect();
         self.process = Process::start(&self.lease, self.user, &self.command_line).await?;
-        self.console = connect_console(&self.files, Shell::Booting).await?;
         self.endpoints = forward(&mut self.process, &ports).await?;
+        let (image, mark) = (&self.command_line.image, self.lease.mark());
+        self.control = Control::connect(image, &self.files, Shell::Booting, &self.endpoints, &mark).await?;
         self.guest(deadline).await
     }
 
@@ -170,9 +183,21 @@ impl QemuMachine {
     }
 }
 
-async fn connect_console(files: &Files, shell: Shell) -> Result<Arc<Console>, ProvisionError> {
-    let console = Console::connect(&files.console(), &files.bulk(), shell).await;
-    console.map(Arc::new).map_err(ProvisionError::io("connecting to the guest's console"))
+/// Gives the machine the variables that UEFI writes to, where the image wants UEFI.
+fn prepare_firmware(image: &MachineImage, files: &Files, user: Option<Unprivileged>) -> Result<(), ProvisionError> {
+    if !matches!(image, MachineImage::Disk(disk) if disk.firmware == Firmware::Uefi) {
+        return Ok(());
+    }
+    if !Path::new(OVMF_CODE).exists() {
+        return Err(ProvisionError::Unmet {
+            problem: format!("{OVMF_CODE}, which boots an image with `firmware = \"uefi\"`, does not exist"),
+            remedy: "install the package ovmf".to_owned(),
+        });
+    }
+    let variables = files.firmware_variables();
+    fs::copy(OVMF_VARIABLES, &variables)
+        .and_then(|_| user.map_or(Ok(()), |user| user.own(&variables)))
+        .map_err(ProvisionError::io(format!("copying {OVMF_VARIABLES}")))
 }
 
 #[async_trait]
@@ -182,14 +207,10 @@ impl Machine for QemuMachine {
     }
 
     async fn guest(&mut self, deadline: Deadline) -> Result<Guest, BootError> {
-        let console = self.watched();
-        let ready = tokio::select! {
-            biased;
-            ready = console.ready(deadline) => ready,
-            _ = self.process.wait() => Err(TransportError::Lost { reason: "QEMU ended".to_owned() }),
-        };
+        let watched = self.watched();
+        let ready = watched.unless_stopped(self.control.ready(&mut self.process, deadline)).await;
         ready.map_err(|error| self.boot_error(error))?;
-        Ok(Guest::new(Arc::new(console)))
+        Ok(Guest::new(Arc::new(watched)))
     }
 
     fn endpoint(&self, guest_port: u16) -> Option<SocketAddr> {
@@ -210,18 +231,24 @@ impl Machine for QemuMachine {
     async fn reboot(&mut self, deadline: Deadline) -> Result<Guest, BootError> {
         let guest = self.guest(deadline).await?;
         self.process.qmp.clear_events();
-        // The shell may be killed before it can answer, which is what was asked for.
-        match guest.run(&GuestCommand::new(["systemctl", "reboot"]), deadline).await {
-            Ok(_) | Err(TransportError::ShellRestarted { .. }) => {}
-            Err(error) => return Err(self.boot_error(error)),
-        }
-        let reset = deadline.bound(self.process.qmp.event(|name, _| name == "RESET")).await;
-        match reset {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(self.boot_error(TransportError::Lost { reason: error.to_string() })),
-            Err(_) => return Err(self.boot_error(TransportError::Deadline { command: "reboot".to_owned() })),
-        }
-        self.console.expect_boot().await;
+        // The way to the guest may go before it answers, which is what was asked for.
+        let asking = async {
+            match guest.run(&GuestCommand::new(["systemctl", "reboot"]), deadline).await {
+                Ok(_) | Err(TransportError::ShellRestarted { .. } | TransportError::Lost { .. }) => pending().await,
+                Err(error) => error,
+            }
+        };
+        let reset = tokio::select! {
+            biased;
+            reset = deadline.bound(self.process.qmp.event(|name, _| name == "RESET")) => match reset {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(TransportError::Lost { reason: error.to_string() }),
+                Err(_) => Err(TransportError::Deadline { command: "reboot".to_owned() }),
+            },
+            error = asking => Err(error),
+        };
+        reset.map_err(|error| self.boot_error(error))?;
+        self.control.expect_boot().await;
         self.guest(deadline).await
     }
 
@@ -232,14 +259,21 @@ impl Machine for QemuMachine {
 
     async fn resize(&mut self, size: MachineSize, deadline: Deadline) -> Result<Guest, BootError> {
         let guest = self.guest(deadline).await?;
-        match guest.run(&GuestCommand::new(["systemctl", "poweroff"]), deadline).await {
-            Ok(_) | Err(TransportError::ShellRestarted { .. } | TransportError::Lost { .. }) => {}
-            Err(error) => return Err(self.boot_error(error)),
-        }
-        match deadline.bound(self.process.wait()).await {
-            Ok(ended) => ended.map_err(ProvisionError::io("waiting for QEMU to end"))?,
-            Err(_) => return Err(self.boot_error(TransportError::Deadline { command: "poweroff".to_owned() })),
-        }
+        let asking = async {
+            match guest.run(&GuestCommand::new(["systemctl", "poweroff"]), deadline).await {
+                Ok(_) | Err(TransportError::ShellRestarted { .. } | TransportError::Lost { .. }) => pending().await,
+                Err(error) => error,
+            }
+        };
+        let ended = tokio::select! {
+            biased;
+            ended = deadline.bound(self.process.wait()) => match ended {
+                Ok(ended) => Ok(ended.map_err(ProvisionError::io("waiting for QEMU to end"))?),
+                Err(_) => Err(TransportError::Deadline { command: "poweroff".to_owned() }),
+            },
+            error = asking => Err(error),
+        };
+        ended.map_err(|error| self.boot_error(error))?;
         self.start_again(Some(size), deadline).await
     }
 

@@ -1,9 +1,13 @@
-//! Machines on this computer: QEMU, with the guest's shell on a virtio console.
+//! Machines on this computer: QEMU, with the guest's shell on a virtio console, or an image of one's own with an agent or sshd.
 
+mod agent;
 mod attach;
+mod channel;
 mod command_line;
 mod console;
+mod control;
 mod disk;
+mod hardware;
 mod kvm;
 pub(crate) mod kvm_probe;
 mod machine;
@@ -11,6 +15,8 @@ mod network;
 mod process;
 mod provider;
 mod qmp;
+mod root_shell;
+mod ssh;
 mod stage;
 mod watched;
 

@@ -13,7 +13,8 @@ use command_fds::{CommandFdExt, FdMapping};
 use tokio::process::{Child, Command};
 
 use super::{
-    command_line::{BULK_FD, CONSOLE_FD, CommandLine, QMP_FD},
+    channel::Channel,
+    command_line::CommandLine,
     qmp::{Qmp, QmpError},
 };
 use crate::{
@@ -40,16 +41,8 @@ impl Files {
         Self { dir: lease_dir.to_owned() }
     }
 
-    pub(super) fn qmp(&self) -> PathBuf {
-        self.dir.join("qmp.sock")
-    }
-
-    pub(super) fn console(&self) -> PathBuf {
-        self.dir.join("console.sock")
-    }
-
-    pub(super) fn bulk(&self) -> PathBuf {
-        self.dir.join("bulk.sock")
+    pub(super) fn socket(&self, channel: Channel) -> PathBuf {
+        self.dir.join(channel.name()).with_extension("sock")
     }
 
     pub(super) fn disk(&self) -> PathBuf {
@@ -63,6 +56,19 @@ impl Files {
 
     pub(super) fn packet_capture(&self, start: u32) -> PathBuf {
         self.dir.join(numbered("capture", start, "pcap"))
+    }
+
+    pub(super) fn firmware_variables(&self) -> PathBuf {
+        self.dir.join("variables.fd")
+    }
+
+    pub(super) fn known_hosts(&self) -> PathBuf {
+        self.dir.join("known_hosts")
+    }
+
+    /// How to reach the guest over SSH.
+    pub(super) fn ssh(&self) -> PathBuf {
+        self.dir.join("ssh.json")
     }
 
     pub(super) fn errors(&self) -> PathBuf {
@@ -112,8 +118,8 @@ impl Process {
     ) -> Result<Self, ProvisionError> {
         let files = Files::of(lease.dir());
         let arguments = command_line.arguments();
-        let mut child = spawn(lease, user, &files, &arguments)?;
-        let socket = files.qmp();
+        let mut child = spawn(lease, user, &files, command_line)?;
+        let socket = files.socket(Channel::Qmp);
         let connect = Deadline::after(START_LIMIT).bound(Qmp::connect(&socket));
         let connected = tokio::select! {
             biased;
@@ -151,12 +157,12 @@ fn spawn(
     lease: &Lease,
     user: Option<Unprivileged>,
     files: &Files,
-    arguments: &[String],
+    command_line: &CommandLine,
 ) -> Result<Child, ProvisionError> {
-    let sockets = [(files.qmp(), QMP_FD), (files.console(), CONSOLE_FD), (files.bulk(), BULK_FD)];
-    let mappings = sockets
+    let mappings = command_line
+        .used_channels()
         .into_iter()
-        .map(|(path, child_fd)| Ok(FdMapping { parent_fd: listen(&path)?, child_fd }))
+        .map(|channel| Ok(FdMapping { parent_fd: listen(&files.socket(channel))?, child_fd: channel.fd() }))
         .collect::<Result<Vec<_>, ProvisionError>>()?;
     let errors = File::options()
         .create(true)
@@ -164,7 +170,7 @@ fn spawn(
         .open(files.errors())
         .map_err(ProvisionError::io("creating QEMU's log"))?;
     let mut command = Command::from(contained(lease, user, Path::new(PROGRAM)));
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+    command.args(command_line.arguments()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
     command.fd_mappings(mappings).map_err(|error| ProvisionError::Start { reason: error.to_string() })?;
     // The command owns the listening sockets. Dropping it leaves QEMU as their only owner, so
     // that a connection to a QEMU that ended is refused, not queued for ever.

@@ -19,7 +19,7 @@ use crate::{
     deadline::Deadline,
     guest::{Guest, GuestCommand},
     lease::Lease,
-    provider::{Capabilities, Machine, MachineSpec, Provider, ProvisionError, Start},
+    provider::{BootImage, Capabilities, Machine, MachineImage, MachineSpec, Provider, ProvisionError, Start},
 };
 
 /// Private maps of a read-only RAM file (`rom=off`) came with this version.
@@ -71,10 +71,14 @@ impl QemuProvider {
         lease: Lease,
         fallback: Option<String>,
     ) -> Result<QemuMachine, ProvisionError> {
+        let base = match &spec.image {
+            MachineImage::Built(image) => (image.root.as_path(), "raw"),
+            MachineImage::Disk(image) => (image.file.as_path(), "qcow2"),
+        };
         let launch = Launch {
             choice: &self.choice,
             memory: Memory::Anonymous,
-            base: (&spec.image.root, "raw"),
+            base,
             disk: Files::of(lease.dir()).disk(),
             start: Start::Cold { fallback },
             shell: Shell::Booting,
@@ -82,8 +86,14 @@ impl QemuProvider {
         QemuMachine::launch(spec, lease, launch).await
     }
 
-    async fn stage(&self, spec: &MachineSpec, lease: &Lease, deadline: Deadline) -> Result<Stage, ProvisionError> {
-        let stage = Stage::of(spec, &self.version, self.choice.acceleration.name(), &self.warm_up)
+    async fn stage(
+        &self,
+        spec: &MachineSpec,
+        image: &BootImage,
+        lease: &Lease,
+        deadline: Deadline,
+    ) -> Result<Stage, ProvisionError> {
+        let stage = Stage::of(spec, image, &self.version, self.choice.acceleration.name(), &self.warm_up)
             .map_err(ProvisionError::io("reading the image"))?;
         if stage.exists() {
             stage.mark_used();
@@ -92,7 +102,7 @@ impl QemuProvider {
         let _lock = stage.lock(deadline).await.map_err(ProvisionError::io("locking the stage"))?;
         // Another process may have built it while this one waited for the lock.
         if !stage.exists() {
-            self.build(&stage, spec, lease, deadline).await?;
+            self.build(&stage, (spec, image), lease, deadline).await?;
         }
         Ok(stage)
     }
@@ -101,7 +111,7 @@ impl QemuProvider {
     async fn build(
         &self,
         stage: &Stage,
-        spec: &MachineSpec,
+        (spec, image): (&MachineSpec, &BootImage),
         lease: &Lease,
         deadline: Deadline,
     ) -> Result<(), ProvisionError> {
@@ -118,7 +128,7 @@ impl QemuProvider {
         let launch = Launch {
             choice: &self.choice,
             memory: Memory::Template(stage::ram(&draft)),
-            base: (&spec.image.root, "raw"),
+            base: (&image.root, "raw"),
             disk: stage::disk(&draft),
             start: Start::Cold { fallback: None },
             shell: Shell::Booting,
@@ -177,10 +187,11 @@ impl QemuProvider {
     async fn fork_or_boot(
         &self,
         spec: &MachineSpec,
+        image: &BootImage,
         lease: Lease,
         deadline: Deadline,
     ) -> Result<QemuMachine, ProvisionError> {
-        let stage = match self.stage(spec, &lease, deadline).await {
+        let stage = match self.stage(spec, image, &lease, deadline).await {
             Ok(stage) => stage,
             // There is no time left to boot in, and this error has the console's last words.
             Err(error) if deadline.has_passed() => return Err(error),
@@ -229,13 +240,17 @@ impl Provider for QemuProvider {
     ) -> Result<Box<dyn Machine>, ProvisionError> {
         check_readable(spec)?;
         check_space(lease.dir())?;
-        let machine = if spec.cold {
-            self.boot(spec, lease, None).await?
-        } else if self.forks() {
-            self.fork_or_boot(spec, lease, deadline).await?
-        } else {
-            let why = format!("QEMU {} is older than 8.2, which forks need", self.version);
-            self.boot(spec, lease, Some(why)).await?
+        let machine = match &spec.image {
+            _ if spec.cold => self.boot(spec, lease, None).await?,
+            MachineImage::Built(image) if self.forks() => self.fork_or_boot(spec, image, lease, deadline).await?,
+            MachineImage::Built(_) => {
+                let why = format!("QEMU {} is older than 8.2, which forks need", self.version);
+                self.boot(spec, lease, Some(why)).await?
+            }
+            MachineImage::Disk(_) => {
+                let why = "a disk with a boot loader of its own is booted, not forked".to_owned();
+                self.boot(spec, lease, Some(why)).await?
+            }
         };
         Ok(Box::new(machine))
     }
@@ -243,8 +258,7 @@ impl Provider for QemuProvider {
 
 /// QEMU runs as a user of its own when this process is root, so the image must be for everybody.
 fn check_readable(spec: &MachineSpec) -> Result<(), ProvisionError> {
-    let image = &spec.image;
-    for path in [&image.root, &image.kernel, &image.initrd] {
+    for path in spec.image.files() {
         if !path.exists() {
             return Err(ProvisionError::Unmet {
                 problem: format!("{} does not exist", path.display()),

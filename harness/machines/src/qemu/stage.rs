@@ -27,7 +27,7 @@ use crate::{
     deadline::Deadline,
     guest::{GuestCommand, SETTLE},
     image::mark_used,
-    provider::{MachineSpec, ProvisionError},
+    provider::{BootImage, MachineSpec, ProvisionError},
 };
 
 /// How long another process may hold the lock, building the same stage.
@@ -49,22 +49,23 @@ impl Stage {
     /// is simply not found.
     pub(super) fn of(
         spec: &MachineSpec,
+        image: &BootImage,
         qemu_version: &str,
         acceleration: &str,
         warm_up: &[GuestCommand],
     ) -> io::Result<Self> {
         // The saved shell knows the prelude, and the saved guest has settled as the script says.
-        let mut parts = [qemu_version, acceleration, &spec.image.key, PRELUDE, SETTLE].map(str::to_owned).to_vec();
+        let mut parts = [qemu_version, acceleration, &image.key, PRELUDE, SETTLE].map(str::to_owned).to_vec();
         parts.extend([spec.memory.to_string(), spec.cpus.to_string(), spec.disk.to_string()]);
         parts.extend(CommandLine::example(spec).arguments());
-        for path in [&spec.image.root, &spec.image.kernel, &spec.image.initrd] {
+        for path in [&image.root, &image.kernel, &image.initrd] {
             let data = fs::metadata(path)?;
             parts.push(format!("{} {}.{}", data.len(), data.mtime(), data.mtime_nsec()));
         }
         parts.extend(warm_up.iter().flat_map(|command| command.argv.clone()));
         let digest = Sha256::digest(json!(parts).to_string());
         let fingerprint = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
-        let images = spec.image.root.parent().unwrap_or(Path::new("/"));
+        let images = image.root.parent().unwrap_or(Path::new("/"));
         Ok(Self { dir: images.join(format!("blank-{fingerprint}")), fingerprint })
     }
 
@@ -220,6 +221,7 @@ impl CommandLine {
             disk: "disk".into(),
             console_log: "console".into(),
             packet_capture: "capture".into(),
+            firmware_variables: "variables".into(),
             relays: Vec::new(),
         }
     }
@@ -228,12 +230,21 @@ impl CommandLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::BootImage;
 
-    fn spec(dir: &Path) -> MachineSpec {
+    fn image(dir: &Path) -> BootImage {
         for name in ["root.raw", "vmlinux", "initrd"] {
             fs::write(dir.join(name), name).unwrap();
         }
+        BootImage {
+            root: dir.join("root.raw"),
+            kernel: dir.join("vmlinux"),
+            initrd: dir.join("initrd"),
+            archive: dir.join("root.tar.zst"),
+            key: "k".into(),
+        }
+    }
+
+    fn spec(image: BootImage) -> MachineSpec {
         MachineSpec {
             name: "m".into(),
             memory: 1 << 30,
@@ -242,21 +253,16 @@ mod tests {
             forwards: vec![],
             guest_services: vec![],
             cold: false,
-            image: BootImage {
-                root: dir.join("root.raw"),
-                kernel: dir.join("vmlinux"),
-                initrd: dir.join("initrd"),
-                archive: dir.join("root.tar.zst"),
-                key: "k".into(),
-            },
+            image: image.into(),
         }
     }
 
     #[test]
     fn a_stage_is_told_apart_by_what_it_depends_on_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let spec = spec(dir.path());
-        let stage = |spec: &MachineSpec, version: &str| Stage::of(spec, version, "tcg", &[]).unwrap();
+        let image = image(dir.path());
+        let spec = spec(image.clone());
+        let stage = |spec: &MachineSpec, version: &str| Stage::of(spec, &image, version, "tcg", &[]).unwrap();
         let base = stage(&spec, "10.0");
         assert_eq!(base, stage(&MachineSpec { name: "other".into(), forwards: vec![80], ..spec.clone() }, "10.0"));
         assert_ne!(base, stage(&spec, "10.1"));

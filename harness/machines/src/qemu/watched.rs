@@ -1,30 +1,32 @@
-//! The console of a machine that QEMU may stop.
+//! The way into a machine that QEMU may stop.
 
 use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{console::Console, qmp::Stopped};
+use super::qmp::Stopped;
 use crate::{
     deadline::Deadline,
     guest::{CommandOutput, GuestCommand, Transport, TransportError},
 };
 
-/// A console on which nobody waits for a guest that cannot answer any more.
-#[derive(Debug)]
+/// A transport on which nobody waits for a guest that cannot answer any more.
 pub(super) struct Watched {
-    pub(super) console: Arc<Console>,
+    pub(super) transport: Arc<dyn Transport>,
     pub(super) stopped: Stopped,
     /// Where the machine's disk is.
     pub(super) directory: PathBuf,
 }
 
 impl Watched {
-    /// Waits until the shell takes commands.
-    pub(super) async fn ready(&self, deadline: Deadline) -> Result<(), TransportError> {
+    /// Awaits `step`, but no longer than the machine can go on.
+    pub(super) async fn unless_stopped<T>(
+        &self,
+        step: impl Future<Output = Result<T, TransportError>>,
+    ) -> Result<T, TransportError> {
         tokio::select! {
             biased;
-            ready = self.console.ready(deadline) => ready,
+            done = step => done,
             error = self.stopped() => Err(error),
         }
     }
@@ -43,11 +45,7 @@ impl Watched {
 #[async_trait]
 impl Transport for Watched {
     async fn run(&self, command: &GuestCommand, deadline: Deadline) -> Result<CommandOutput, TransportError> {
-        tokio::select! {
-            biased;
-            output = self.console.run(command, deadline) => output,
-            error = self.stopped() => Err(error),
-        }
+        self.unless_stopped(self.transport.run(command, deadline)).await
     }
 }
 
@@ -58,7 +56,7 @@ mod tests {
     use tokio::{net::UnixListener, sync::watch};
 
     use super::*;
-    use crate::qemu::console::Shell;
+    use crate::qemu::console::{Console, Shell};
 
     #[tokio::test]
     async fn a_command_ends_when_the_machine_is_stopped() {
@@ -68,12 +66,12 @@ mod tests {
         let _silent = (UnixListener::bind(&console).unwrap(), UnixListener::bind(&bulk).unwrap());
         let console = Arc::new(Console::connect(&console, &bulk, Shell::Unknown).await.unwrap());
         let (stopping, stopped) = watch::channel(None);
-        let watched = Watched { console, stopped, directory: "/state".into() };
+        let watched = Watched { transport: console, stopped, directory: "/state".into() };
         let command = GuestCommand::new(["true"]);
         let run = watched.run(&command, Deadline::after(Duration::from_secs(3600)));
         let stop = async { stopping.send_replace(Some("No space left on device".to_owned())) };
         let (ended, _) = tokio::join!(run, stop);
         insta::assert_snapshot!(ended.unwrap_err(), @"the machine was stopped: No space left on device for its disk in /state; make room there, or set COLDPROOF_STATE (and COLDPROOF_CACHE for stages) to a directory on a larger disk");
-        assert!(watched.ready(Deadline::after(Duration::from_secs(3600))).await.is_err());
+        assert!(watched.unless_stopped(std::future::pending::<Result<(), _>>()).await.is_err());
     }
 }

@@ -92,7 +92,7 @@ impl Bench {
             forwards: vec![],
             guest_services: vec![],
             cold: true,
-            image: image().expect("COLDPROOF_TEST_IMAGE names an image, or one is in the cache"),
+            image: image().expect("COLDPROOF_TEST_IMAGE names an image, or one is in the cache").into(),
         }
     }
 

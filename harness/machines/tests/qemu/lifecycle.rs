@@ -92,11 +92,12 @@ pub(crate) async fn forks(bench: Bench) -> anyhow::Result<()> {
 
 pub(crate) async fn broken_stage(bench: Bench) -> anyhow::Result<()> {
     // An image directory of its own, as the stage is kept beside the image.
-    let spec = MachineSpec { cold: false, image: bench.linked_image()?, ..bench.spec("broken") };
+    let image = bench.linked_image()?;
+    let spec = MachineSpec { cold: false, image: image.clone().into(), ..bench.spec("broken") };
     let machine = bench.create(&spec).await?;
     let Start::Fork { stage } = machine.evidence().start else { bail!("{:?}", machine.evidence().start) };
     machine.destroy(None).await?;
-    let dir = spec.image.root.with_file_name(format!("blank-{stage}"));
+    let dir = image.root.with_file_name(format!("blank-{stage}"));
     fs::write(dir.join("state.broken"), "not a machine's state")?;
     fs::rename(dir.join("state.broken"), dir.join("state"))?;
 
@@ -116,7 +117,7 @@ pub(crate) async fn never_boots(bench: Bench) -> anyhow::Result<()> {
     let image = bench.linked_image()?;
     let empty = bench.path("empty");
     fs::write(&empty, vec![0; 1 << 20])?;
-    let spec = MachineSpec { image: BootImage { root: empty, ..image }, ..bench.spec("never") };
+    let spec = MachineSpec { image: BootImage { root: empty, ..image }.into(), ..bench.spec("never") };
     let mut machine = bench.create(&spec).await?;
     let error = machine.guest(within(15)).await.err().context("it booted")?;
     ensure!(matches!(error, BootError::Deadline { .. }), "{error}");

@@ -130,7 +130,7 @@ impl<'a> Setting<'a> {
             forwards: self.host.forwards().into_iter().collect(),
             guest_services: self.network.guest_services(),
             cold: self.plan.cold,
-            image: machines.image.boot_image(),
+            image: machines.image.boot_image().into(),
         };
         machines.check_disk(&spec)?;
         let lease = Lease::acquire(&self.ledger, &self.context.run, &spec.name)?;

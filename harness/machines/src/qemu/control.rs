@@ -1,0 +1,131 @@
+//! How a machine's guest takes commands: which way it is, and when it is open.
+
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
+
+use super::{
+    agent::{self, Agent},
+    channel::Channel,
+    console::{Console, Shell},
+    process::{Files, Process},
+    ssh::{self, Ssh},
+};
+use crate::{
+    deadline::Deadline,
+    disk_image::Control as Declared,
+    guest::{Transport, TransportError},
+    mark::Mark,
+    provider::{MachineImage, ProvisionError},
+};
+
+/// The way to the guest.
+#[derive(Debug)]
+pub(super) enum Control {
+    Console(Arc<Console>),
+    Agent(Arc<Agent>),
+    Ssh(Arc<Ssh>),
+}
+
+/// What an image lacks whose guest never took a command.
+pub(super) struct Lack {
+    pub(super) missing: &'static str,
+    pub(super) remedy: &'static str,
+}
+
+/// The guest port that the control itself needs.
+pub(super) fn port(image: &MachineImage) -> Option<u16> {
+    match image {
+        MachineImage::Disk(image) if matches!(image.control, Declared::Ssh { .. }) => Some(ssh::PORT),
+        _ => None,
+    }
+}
+
+impl Control {
+    /// Connects to what QEMU offers; the guest need not be there yet.
+    pub(super) async fn connect(
+        image: &MachineImage,
+        files: &Files,
+        shell: Shell,
+        endpoints: &BTreeMap<u16, SocketAddr>,
+        mark: &Mark,
+    ) -> Result<Self, ProvisionError> {
+        let declared = match image {
+            MachineImage::Built(_) => &Declared::Console,
+            MachineImage::Disk(image) => &image.control,
+        };
+        let connected: io::Result<Self> = async {
+            Ok(match declared {
+                Declared::Console => {
+                    let (console, bulk) = (files.socket(Channel::Console), files.socket(Channel::Bulk));
+                    Self::Console(Arc::new(Console::connect(&console, &bulk, shell).await?))
+                }
+                Declared::GuestAgent => {
+                    Self::Agent(Arc::new(Agent::connect(&files.socket(Channel::Agent), shell == Shell::Booting).await?))
+                }
+                Declared::Ssh { key } => {
+                    let endpoint = endpoints.get(&ssh::PORT).copied();
+                    let endpoint = endpoint.ok_or_else(|| io::Error::other("the port of sshd is not forwarded"))?;
+                    let (key, known_hosts, mark) = (key.clone(), files.known_hosts(), mark.clone());
+                    let ssh = Ssh { key, endpoint, known_hosts, mark };
+                    ssh.write(&files.ssh())?;
+                    Self::Ssh(Arc::new(ssh))
+                }
+            })
+        }
+        .await;
+        connected.map_err(ProvisionError::io("connecting to the guest's control"))
+    }
+
+    /// Waits until the guest takes commands, or QEMU ends.
+    pub(super) async fn ready(&self, process: &mut Process, deadline: Deadline) -> Result<(), TransportError> {
+        if let Self::Agent(agent) = self
+            && agent.is_closed()
+        {
+            agent::opened(&mut process.qmp, deadline).await?;
+        }
+        let ready = async {
+            match self {
+                Self::Console(console) => console.ready(deadline).await,
+                Self::Agent(agent) => agent.ready(deadline).await,
+                Self::Ssh(ssh) => ssh.ready(deadline).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            ready = ready => ready,
+            _ = process.wait() => Err(TransportError::Lost { reason: "QEMU ended".to_owned() }),
+        }
+    }
+
+    /// Says that the guest has begun to boot again.
+    pub(super) async fn expect_boot(&self) {
+        match self {
+            Self::Console(console) => console.expect_boot().await,
+            Self::Agent(agent) => agent.expect_boot(),
+            // Every command of it connects anew.
+            Self::Ssh(_) => {}
+        }
+    }
+
+    pub(super) fn transport(&self) -> Arc<dyn Transport> {
+        match self {
+            Self::Console(console) => Arc::clone(console) as Arc<dyn Transport>,
+            Self::Agent(agent) => Arc::clone(agent) as Arc<dyn Transport>,
+            Self::Ssh(ssh) => Arc::clone(ssh) as Arc<dyn Transport>,
+        }
+    }
+
+    /// What the image lacks, where the deadline passed while this was waited for.
+    pub(super) fn lack(&self, waited_for: &str) -> Option<Lack> {
+        match self {
+            Self::Agent(_) if waited_for == agent::WAITING => Some(Lack {
+                missing: "no QEMU guest agent opened its port",
+                remedy: "enable it in the image (NixOS: `services.qemuGuest.enable = true`; Debian: the package \
+                         qemu-guest-agent), or write `control = \"ssh\"` under [machine.image]",
+            }),
+            Self::Ssh(_) if waited_for == ssh::WAITING => {
+                Some(Lack { missing: "its sshd let nobody in", remedy: ssh::REMEDY })
+            }
+            _ => None,
+        }
+    }
+}
