@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use coldproof_evidence::Digest;
 use serde::Deserialize;
+
+use crate::image::FileDigest;
 
 /// A bootable disk, and the hardware that it expects around it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +142,14 @@ pub fn disk_size(path: &Path) -> Result<u64, DiskImageError> {
         Some(what) => Err(DiskImageError::NotSelfContained { path: path.to_owned(), what }),
         None => Ok(long(header::SIZE)),
     }
+}
+
+/// The SHA-256 of the file `path`, as `sha256sum` prints it.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn digest(path: &Path) -> io::Result<Digest> {
+    Ok(FileDigest::of(Path::new(""), path.to_string_lossy().as_ref())?.digest)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub struct FileDigest {
 
 impl FileDigest {
     /// Reads the whole file.
-    pub(super) fn of(directory: &Path, name: &str) -> io::Result<FileDigest> {
+    pub(crate) fn of(directory: &Path, name: &str) -> io::Result<FileDigest> {
         let mut file = File::open(directory.join(name))?;
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 1 << 20];

@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
 };
 
+use coldproof_machines::disk_image::DiskImage;
 use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 use url::Url;
@@ -139,7 +140,7 @@ pub struct Bootstrap {
 }
 
 /// The machine to build the host on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Machine {
     /// Who makes it.
     pub provider: Provider,
@@ -149,6 +150,8 @@ pub struct Machine {
     pub cpus: u16,
     /// Size of its disk.
     pub disk: Size,
+    /// What it boots, where that is not an image built by coldproof.
+    pub image: Option<DiskImage>,
     /// Within which the switch must have converged.
     pub deadline: Span,
 }

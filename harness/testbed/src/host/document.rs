@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use coldproof_machines::disk_image::{DiskBus, Firmware, Nic};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -103,7 +104,34 @@ pub(super) struct MachineTable {
     pub(super) memory: Option<Size>,
     pub(super) cpus: Option<Spanned<u16>>,
     pub(super) disk: Option<Size>,
+    pub(super) image: Option<Spanned<ImageTable>>,
     pub(super) deadline: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct ImageTable {
+    pub(super) file: Spanned<PathBuf>,
+    #[serde(default)]
+    pub(super) firmware: Firmware,
+    #[serde(default)]
+    pub(super) bus: DiskBus,
+    pub(super) serial: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) nic: Nic,
+    #[serde(default)]
+    pub(super) control: ControlWord,
+    pub(super) ssh_key: Option<Spanned<String>>,
+}
+
+/// How the guest takes commands, without what that needs.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ControlWord {
+    #[default]
+    GuestAgent,
+    Ssh,
+    Console,
 }
 
 #[derive(Deserialize)]

@@ -87,11 +87,13 @@ impl Loader<'_> {
             Some(cpus) => cpus.into_inner(),
             None => 2,
         };
+        let disk = machine.disk.unwrap_or(Size::gib(8));
         Ok(Machine {
             provider: machine.provider,
             memory: machine.memory.unwrap_or(Size::gib(2)),
             cpus,
-            disk: machine.disk.unwrap_or(Size::gib(8)),
+            disk,
+            image: machine.image.map(|image| self.image(image, machine.provider, disk)).transpose()?,
             deadline: machine.deadline.unwrap_or(Span::minutes(10)),
         })
     }

@@ -152,7 +152,7 @@ impl Loader<'_> {
         source.map(Credentials)
     }
 
-    fn key_file(&self, span: Range<usize>, path: String) -> Result<KeySource, HostError> {
+    pub(super) fn key_file(&self, span: Range<usize>, path: String) -> Result<KeySource, HostError> {
         let path = self.base.join(path);
         match check_file(&path) {
             Ok(()) => Ok(KeySource::File(path)),

@@ -9,6 +9,7 @@ mod expectations;
 mod explain;
 mod key_source;
 mod load;
+mod load_image;
 mod load_source;
 mod paths;
 mod references;

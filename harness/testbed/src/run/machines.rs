@@ -2,10 +2,12 @@
 
 use std::{fs, io, thread};
 
+use coldproof_evidence::Digest;
 use coldproof_machines::{
+    disk_image::{self, DiskImage},
     image::{Image, ImageStore, Recipe},
     paths::Paths,
-    provider::{MachineSpec, Provider, ProvisionError},
+    provider::{MachineImage, MachineSpec, Provider, ProvisionError},
     qemu::QemuProvider,
 };
 
@@ -17,7 +19,39 @@ use crate::host::{self, HostDefinition};
 /// A provider, and the blank image in the form that it takes.
 pub(super) struct Machines {
     pub(super) provider: Box<dyn Provider>,
-    pub(super) image: Image,
+    pub(super) image: Prepared,
+}
+
+/// What the machines boot.
+pub(super) enum Prepared {
+    /// The blank image that coldproof built.
+    Built(Image),
+    /// The host definition's own, with the digest of its file.
+    Own(DiskImage, Digest),
+}
+
+impl Prepared {
+    pub(super) fn machine_image(&self) -> MachineImage {
+        match self {
+            Self::Built(image) => image.boot_image().into(),
+            Self::Own(image, _) => MachineImage::Disk(image.clone()),
+        }
+    }
+
+    pub(super) fn digest(&self) -> Digest {
+        match self {
+            Self::Built(image) => image.digest,
+            Self::Own(_, digest) => *digest,
+        }
+    }
+
+    /// Its packages, as far as they are known.
+    pub(super) fn manifest(&self) -> &[String] {
+        match self {
+            Self::Built(image) => &image.manifest,
+            Self::Own(..) => &[],
+        }
+    }
 }
 
 impl Machines {
@@ -28,13 +62,23 @@ impl Machines {
     ) -> Result<Self, RunError> {
         // First, as a provider that is not there would make the image's minutes vain.
         let provider = provider(plan.provider.unwrap_or(host.machine.provider)).await?;
-        let image = stopwatch.time(Phase::Image, image(&plan.image, stopwatch)).await?;
+        let prepared = async {
+            match &host.machine.image {
+                None => image(&plan.image, stopwatch).await.map(Prepared::Built),
+                Some(own) => hashed(own, stopwatch),
+            }
+        };
+        let image = stopwatch.time(Phase::Image, prepared).await?;
         Ok(Self { provider, image })
     }
 
     /// A disk that cuts the image off would boot into nothing, and only the deadline would tell.
     pub(super) fn check_disk(&self, spec: &MachineSpec) -> Result<(), RunError> {
-        let image = fs::metadata(&self.image.root).map_err(RunError::io("looking at the image"))?.len();
+        let Prepared::Built(image) = &self.image else {
+            // The size of an image of one's own is part of the host definition, and was checked with it.
+            return Ok(());
+        };
+        let image = fs::metadata(&image.root).map_err(RunError::io("looking at the image"))?.len();
         if spec.disk < image {
             return Err(RunError::DiskTooSmall { disk_mib: spec.disk >> 20, image_mib: image >> 20 });
         }
@@ -71,4 +115,11 @@ async fn provider(which: host::Provider) -> Result<Box<dyn Provider>, RunError> 
         }
         other => return Err(RunError::Provider(other)),
     })
+}
+
+/// An image of one's own, with the digest that the verdict names it by.
+fn hashed(own: &DiskImage, stopwatch: &Stopwatch<'_>) -> Result<Prepared, RunError> {
+    stopwatch.detail(Phase::Image, &format!("hashing {}", own.file.display()));
+    let digest = tokio::task::block_in_place(|| disk_image::digest(&own.file));
+    Ok(Prepared::Own(own.clone(), digest.map_err(RunError::io("hashing the image"))?))
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use coldproof_criteria::Need;
+use coldproof_machines::disk_image::Control;
 use zeroize::Zeroizing;
 
 use super::{Plan, Reach, RunError, Selection};
@@ -31,6 +32,9 @@ pub(super) fn check(host: &HostDefinition, plan: &Plan, selection: &Selection) -
             #[cfg(feature = "docker")]
             Provider::Docker => tools::require("zstd")?,
             other => return Err(RunError::Provider(other)),
+        }
+        if host.machine.image.as_ref().is_some_and(|image| matches!(image.control, Control::Ssh { .. })) {
+            tools::require("ssh")?;
         }
     }
     let key = host.bootstrap.key.read()?;

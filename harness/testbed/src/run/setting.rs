@@ -130,7 +130,7 @@ impl<'a> Setting<'a> {
             forwards: self.host.forwards().into_iter().collect(),
             guest_services: self.network.guest_services(),
             cold: self.plan.cold,
-            image: machines.image.boot_image().into(),
+            image: machines.image.machine_image(),
         };
         machines.check_disk(&spec)?;
         let lease = Lease::acquire(&self.ledger, &self.context.run, &spec.name)?;
@@ -199,8 +199,8 @@ impl<'a> Setting<'a> {
             context.provider = capabilities.provider;
             context.cold = !self.forked.load(Ordering::Relaxed);
             context.accelerator = capabilities.accelerator.name;
-            context.image = Some(machines.image.digest);
-            context.image_packages.clone_from(&machines.image.manifest);
+            context.image = Some(machines.image.digest());
+            context.image_packages = machines.image.manifest().to_vec();
         }
         context
     }

@@ -1,5 +1,6 @@
 //! What a good definition becomes.
 
+use coldproof_machines::disk_image::{Control, DiskBus, DiskImage, Firmware, Nic};
 use rstest::rstest;
 
 use super::{COMPLETE, Directory};
@@ -38,6 +39,17 @@ fn every_key_is_taken_over() {
     assert_eq!(definition.machine.memory.bytes(), 3 << 30);
     assert_eq!(definition.machine.disk.bytes(), 12 << 30);
     assert_eq!(definition.machine.cpus, 4);
+    assert_eq!(
+        definition.machine.image,
+        Some(DiskImage {
+            file: directory.path("cc-ci.qcow2"),
+            firmware: Firmware::Uefi,
+            bus: DiskBus::Scsi,
+            serial: Some("root-0".to_owned()),
+            nic: Nic::E1000e,
+            control: Control::Ssh { key: directory.path("keys/recovery.txt") },
+        })
+    );
     assert_eq!(definition.tls.unwrap().roots.len(), 1);
     assert_eq!(definition.fault.unwrap().stage, FaultStage::Switched);
 }

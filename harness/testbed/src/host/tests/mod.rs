@@ -29,6 +29,8 @@ impl Directory {
         directory.write("ca/root.pem", &root_certificate());
         directory.write("ca/not-a-certificate.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
         directory.write("fault.sh", "true");
+        directory.write_qcow2("cc-ci.qcow2", 0);
+        directory.write_qcow2("overlay.qcow2", 0x100);
         directory.write("keys/open.txt", "");
         fs::set_permissions(directory.path("keys/open.txt"), fs::Permissions::from_mode(0o644)).unwrap();
         directory
@@ -42,6 +44,15 @@ impl Directory {
     fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// Writes the header of a qcow2 of 10 GiB, with or without a backing file.
+    fn write_qcow2(&self, name: &str, backing_file_offset: u64) {
+        let mut header = [0; 104];
+        header[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+        header[8..16].copy_from_slice(&backing_file_offset.to_be_bytes());
+        header[24..32].copy_from_slice(&(10_u64 << 30).to_be_bytes());
+        fs::write(self.path(name), header).unwrap();
     }
 
     fn load(&self, text: &str) -> Result<HostDefinition, HostError> {
