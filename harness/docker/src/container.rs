@@ -19,9 +19,9 @@ pub(crate) fn name(lease: &Lease) -> String {
 }
 
 /// systemd as the first process, with a kernel's view of its own and no network card.
-pub(crate) fn request(spec: &MachineSpec, lease: &Lease) -> ContainerRequest<GenericImage> {
+pub(crate) fn request(spec: &MachineSpec, image: &str, lease: &Lease) -> ContainerRequest<GenericImage> {
     let (memory, cpus) = (spec.memory, spec.cpus);
-    let mut request = GenericImage::new(image::NAME, image::tag(&spec.image.key))
+    let mut request = GenericImage::new(image::NAME, image::tag(image))
         .with_entrypoint("/sbin/init")
         .with_wait_for(WaitFor::Nothing)
         .with_container_name(name(lease))

@@ -70,13 +70,14 @@ impl Provider for DockerProvider {
         mut lease: Lease,
         deadline: Deadline,
     ) -> Result<Box<dyn Machine>, ProvisionError> {
-        image::ensure(&self.docker, &spec.image.archive, &spec.image.key).await?;
+        let built = spec.image.built()?;
+        image::ensure(&self.docker, &built.archive, &built.key).await?;
         let handle = Handle { host: self.host.clone(), lease: lease.id().to_owned() };
         let handle =
             serde_json::to_value(handle).map_err(|error| ProvisionError::Start { reason: error.to_string() })?;
         // In the ledger before the engine is asked: whoever dies in between is cleaned up after.
         lease.add_remote(Remote { provider: NAME.to_owned(), name: container::name(&lease), handle })?;
-        let request = container::request(spec, &lease);
+        let request = container::request(spec, &built.key, &lease);
         let container = match deadline.bound(request.start()).await {
             Ok(started) => started.map_err(|error| ProvisionError::Start { reason: error.to_string() })?,
             Err(late) => return Err(ProvisionError::Start { reason: late.to_string() }),

@@ -46,6 +46,20 @@ pub enum MachineImage {
 }
 
 impl MachineImage {
+    /// The image, for a provider that boots no disk of somebody's own.
+    ///
+    /// # Errors
+    /// [`ProvisionError::Unmet`] when it is one.
+    pub fn built(&self) -> Result<&BootImage, ProvisionError> {
+        match self {
+            Self::Built(image) => Ok(image),
+            Self::Disk(_) => Err(ProvisionError::Unmet {
+                problem: "this provider boots no disk image of one's own".to_owned(),
+                remedy: "use the provider `qemu`, or leave [machine.image] out".to_owned(),
+            }),
+        }
+    }
+
     /// The files that the machine's process reads.
     pub(crate) fn files(&self) -> Vec<&Path> {
         match self {

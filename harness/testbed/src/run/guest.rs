@@ -23,6 +23,13 @@ pub(super) const CHECKOUT: &str = "/var/lib/coldproof/checkout";
 const OBSERVER_PATH: &str = "/run/coldproof/observer";
 const GIT_CONFIG: &str = "/run/coldproof/gitconfig";
 
+/// A distribution's own initial RAM disk may mount /run so that no program runs from it, as Debian's does; NixOS does not.
+const INSTALL_OBSERVER: &str = "install -d -m0700 \"${1%/*}\"
+case ,$(findmnt -nro OPTIONS -T \"${1%/*}\"), in
+    *,noexec,*) mount -o remount,exec \"$(findmnt -nro TARGET -T \"${1%/*}\")\" ;;
+esac
+exec install -m0700 /dev/stdin \"$1\"";
+
 /// Where a NixOS guest, and the reference image, keep their programs.
 pub(super) const PATH: &str = "/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -55,14 +62,8 @@ impl Session {
 
     /// Puts the observer where it can be run.
     pub(super) async fn install_observer(&self) -> Result<(), RunError> {
-        let command = GuestCommand::new([
-            "bash",
-            "-euc",
-            "install -d -m0700 \"${1%/*}\" && exec install -m0700 /dev/stdin \"$1\"",
-            "bash",
-            OBSERVER_PATH,
-        ])
-        .with_stdin(Zeroizing::new(OBSERVER.to_vec()));
+        let command = GuestCommand::new(["bash", "-euc", INSTALL_OBSERVER, "bash", OBSERVER_PATH])
+            .with_stdin(Zeroizing::new(OBSERVER.to_vec()));
         self.must("installing the observer", &command).await.map(drop)
     }
 

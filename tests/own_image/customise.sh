@@ -10,7 +10,6 @@ units=$root/etc/systemd/system
 rm -rf "$units"/*.wants "$units"/dbus-org.* "$units"/sshd.service
 enable() { mkdir -p "$units/$2.wants" && ln -s "/usr/lib/systemd/system/$1" "$units/$2.wants/$1"; }
 enable systemd-networkd.service multi-user.target
-# The control of a machine must not wait for units that wait for each other.
 enable ssh.service multi-user.target
 ln -sfn /usr/lib/systemd/system/multi-user.target "$units/default.target"
 for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer; do
