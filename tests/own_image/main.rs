@@ -17,9 +17,9 @@ use self::image::OwnImage;
 
 fn main() -> ExitCode {
     let trials = vec![
-        trial("proved_through_the_guest_agent", || proved("serial = \"root-0\"")),
-        trial("proved_over_ssh", || proved("bus = \"scsi\"\ncontrol = \"ssh\"\nssh-key = \"KEY\"")),
-        trial("uefi_and_ahci_boot", uefi_boots),
+        trial("proved_through_the_guest_agent::@nightly", || proved("serial = \"root-0\"")),
+        trial("proved_over_ssh::@nightly", || proved("bus = \"scsi\"\ncontrol = \"ssh\"\nssh-key = \"KEY\"")),
+        trial("uefi_and_ahci_boot::@nightly", uefi_boots),
         trial("an_image_without_an_agent_says_what_to_do", no_agent),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
