@@ -42,9 +42,11 @@ fn with_limit(command: &GuestCommand, deadline: Deadline) -> Vec<String> {
 }
 
 async fn to_its_end(program: Program, command: &GuestCommand) -> Result<CommandOutput, TransportError> {
-    let Program { mut stdin, stdout: mut out, stderr: mut err, status } = program;
+    let Program { stdin, stdout: mut out, stderr: mut err, status } = program;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let write = async {
+    // A pipe tells its end only when it is dropped, so the writer owns it.
+    let write = async move {
+        let mut stdin = stdin;
         if let Some(bytes) = &command.stdin {
             stdin.write_all(bytes).await?;
         }

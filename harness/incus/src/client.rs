@@ -230,13 +230,27 @@ impl Client {
         let what = call.what.clone();
         let request = request(call, &dialer.authority())?;
         let kept = self.idle().take().filter(Connection::is_fresh);
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => Connection::open(dialer).await?,
+        let (connection, response) = match kept {
+            Some(mut connection) => match connection.send(request.clone()).await {
+                // It was closed before we heard of it, and so nothing was sent on it.
+                Err(error) if error.is_canceled() => self.send_anew(request).await?,
+                response => (connection, response),
+            },
+            None => self.send_anew(request).await?,
         };
-        let response = connection.send(request).await.map_err(|error| dialer.cut(&what, error))?;
+        let response = response.map_err(|error| dialer.cut(&what, error))?;
         *self.idle() = Some(connection);
         Ok(response)
+    }
+
+    /// Sends a request on a connection of its own.
+    async fn send_anew(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Connection, hyper::Result<Response<Bytes>>), IncusError> {
+        let mut connection = Connection::open(&self.inner.dialer).await?;
+        let response = connection.send(request).await;
+        Ok((connection, response))
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Option<Connection>> {

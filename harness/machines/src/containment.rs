@@ -248,7 +248,11 @@ mod tests {
                 .unwrap();
             let mut line = String::new();
             BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-            // The shell's own child may be the one that is still being replaced by `sleep`.
+            // The shell and its child may still be on their way to being `sleep`, and show no environment meanwhile.
+            let end = Instant::now() + KILL_LIMIT;
+            while containment.members(&lease).len() != 2 && Instant::now() < end {
+                std::thread::yield_now();
+            }
             assert_eq!(containment.members(&lease).len(), 2, "{containment:?}");
             let released = containment.remove(&lease);
             child.wait().unwrap();

@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn missing_tools_name_their_remedy() {
-        let missing = MissingTools(vec![TOOLS[1], TOOLS[6]]);
+        let missing = MissingTools(vec![TOOLS[1], TOOLS[7]]);
         insta::assert_snapshot!(missing, @"building the blank image needs mkfs.ext4, xz, not installed here; run `coldproof doctor --fix` or `apt-get install e2fsprogs xz-utils`");
     }
 }
