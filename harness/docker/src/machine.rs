@@ -15,8 +15,8 @@ use coldproof_machines::{
     guest::{Guest, GuestCommand, TransportError},
     lease::Lease,
     provider::{
-        Accelerator, BootError, DestroyError, GuestService, Machine, MachineEvidence, MachineSize, MachineSpec,
-        ProvisionError, Start,
+        BootError, DestroyError, GuestService, Machine, MachineEvidence, MachineSize, MachineSpec, ProvisionError,
+        Start,
     },
     receipt::Destroyed,
 };
@@ -31,7 +31,7 @@ use testcontainers::{
 };
 use tokio::io::AsyncWriteExt as _;
 
-use crate::{engine::EngineError, exec::DockerExec};
+use crate::{engine::EngineError, exec::DockerExec, provider::accelerator};
 
 /// The engine lays files of its own over three of the image's, where they could neither be replaced nor be the image's.
 const UNCOVER: &str = "umount /etc/resolv.conf /etc/hostname /etc/hosts";
@@ -198,7 +198,7 @@ impl Machine for DockerMachine {
         MachineEvidence {
             console_log: self.console_log(),
             packet_capture: Some(self.packet_capture()),
-            accelerator: Accelerator { name: "native".to_owned(), reason: "a container".to_owned() },
+            accelerator: accelerator(),
             start: Start::Cold { fallback: None },
             process: None,
             argv: Vec::new(),

@@ -52,16 +52,7 @@ impl DockerProvider {
 #[async_trait]
 impl Provider for DockerProvider {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            provider: NAME.to_owned(),
-            accelerator: Accelerator {
-                name: "native".to_owned(),
-                reason: "a container runs on the host's own kernel".to_owned(),
-            },
-            fork: false,
-            resize: true,
-            capture: true,
-        }
+        Capabilities { provider: NAME.to_owned(), accelerator: accelerator(), fork: false, resize: true, capture: true }
     }
 
     async fn create(
@@ -84,6 +75,11 @@ impl Provider for DockerProvider {
         };
         Ok(Box::new(DockerMachine::new(self.docker.clone(), container, spec, lease)?))
     }
+}
+
+/// How the processors of every container are run.
+pub(crate) fn accelerator() -> Accelerator {
+    Accelerator { name: "native".to_owned(), reason: "a container runs on the host's own kernel".to_owned() }
 }
 
 /// What the ledger keeps of a container.
