@@ -19,6 +19,11 @@ use crate::{mounts::Mounts, search::NOT_FILES};
 /// Bytes that are read at once.
 const CHUNK: usize = 256 << 10;
 
+/// What is read into. Each worker has one for all files: wiping one for each takes longer than looking through them.
+pub(super) fn chunk() -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(vec![0; CHUNK])
+}
+
 /// What identifies a file: its device and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Inode(u64, u64);
@@ -41,7 +46,7 @@ pub(super) fn look_through(search: &Search<'_>) -> BTreeSet<PathBuf> {
     let roots: Vec<_> = surface::ROOTS.iter().map(Path::new).collect();
     let packs = scan_below(search, &roots);
     for device in swaps(&fs::read_to_string("/proc/swaps").unwrap_or_default()) {
-        look_at(search, &device, Some(surface::SWAP));
+        look_at(search, &device, Some(surface::SWAP), &mut chunk());
     }
     packs
 }
@@ -77,8 +82,9 @@ fn list(roots: &[&Path]) -> Vec<PathBuf> {
 fn scan_all(search: &Search<'_>, files: &[PathBuf]) {
     let next = AtomicUsize::new(0);
     let work = || {
+        let mut chunk = chunk();
         while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            look_at(search, file, None);
+            look_at(search, file, None, &mut chunk);
         }
     };
     let workers = thread::available_parallelism().map_or(1, usize::from);
@@ -86,10 +92,10 @@ fn scan_all(search: &Search<'_>, files: &[PathBuf]) {
 }
 
 /// Looks through one file. One that is gone by now is no place any more.
-fn look_at(search: &Search<'_>, path: &Path, surface: Option<&'static str>) {
+fn look_at(search: &Search<'_>, path: &Path, surface: Option<&'static str>, chunk: &mut [u8]) {
     let looked = File::open(path).and_then(|file| {
         let metadata = file.metadata()?;
-        let (read, surface_seen) = read_through(search.matcher.scanner(), file, path)?;
+        let (read, surface_seen) = read_through(search.matcher.scanner(), file, path, chunk)?;
         let surface = surface.unwrap_or(surface_seen);
         let inode = (!metadata.file_type().is_block_device()).then(|| Inode::from(&metadata));
         search.report.looked(surface, &path.to_string_lossy(), read.bytes, &read.hits, inode);
@@ -109,24 +115,29 @@ pub(super) struct Scanned {
     pub(super) hits: Vec<Hit>,
 }
 
-fn read_through(scanner: Scanner<'_>, mut file: File, path: &Path) -> io::Result<(Scanned, &'static str)> {
+fn read_through(
+    scanner: Scanner<'_>,
+    mut file: File,
+    path: &Path,
+    chunk: &mut [u8],
+) -> io::Result<(Scanned, &'static str)> {
     let mut surface = None;
-    let read = scan(scanner, &mut file, |head| {
+    let read = scan(scanner, &mut file, chunk, |head| {
         surface.get_or_insert_with(|| surface::of(path, head));
     })?;
     Ok((read, surface.unwrap_or_else(|| surface::of(path, b""))))
 }
 
-/// Looks through a stream to its end; `see` gets each chunk.
+/// Looks through a stream to its end, read into `chunk`; `see` gets each part.
 pub(super) fn scan(
     mut scanner: Scanner<'_>,
     stream: &mut impl Read,
+    chunk: &mut [u8],
     mut see: impl FnMut(&[u8]),
 ) -> io::Result<Scanned> {
-    let mut chunk = Zeroizing::new(vec![0; CHUNK]);
     let mut bytes = 0;
     loop {
-        match stream.read(&mut chunk) {
+        match stream.read(chunk) {
             Ok(0) => return Ok(Scanned { bytes, hits: scanner.finish() }),
             Ok(count) => {
                 see(&chunk[..count]);

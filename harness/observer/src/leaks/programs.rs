@@ -7,7 +7,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::{Search, files::scan, surface};
+use super::{
+    Search,
+    files::{chunk, scan},
+    surface,
+};
 use crate::program;
 
 /// The whole journal with all fields, in the format that keeps every byte.
@@ -15,7 +19,7 @@ pub(super) fn journal(search: &Search<'_>) {
     let arguments = ["--output=export", "--all", "--merge", "--no-pager", "--quiet"];
     let read = stream("journalctl", |command| command.args(arguments)).and_then(|mut child| {
         let mut stdout = piped(&mut child)?;
-        let read = scan(search.matcher.scanner(), &mut stdout, |_| {})?;
+        let read = scan(search.matcher.scanner(), &mut stdout, &mut chunk(), |_| {})?;
         ended(child).map(|()| read)
     });
     match read {
@@ -33,8 +37,9 @@ pub(super) fn git_objects(search: &Search<'_>, git_dir: &Path) {
     })
     .and_then(|mut child| {
         let mut stdout = BufReader::new(piped(&mut child)?);
+        let mut chunk = chunk();
         while let Some((id, size)) = next_object(&mut stdout)? {
-            let read = scan(search.matcher.scanner(), &mut stdout.by_ref().take(size), |_| {})?;
+            let read = scan(search.matcher.scanner(), &mut stdout.by_ref().take(size), &mut chunk, |_| {})?;
             let place = format!("object {id} of {}", git_dir.display());
             search.report.looked(surface::GIT, &place, read.bytes, &read.hits, None);
             stdout.read_exact(&mut [0])?;
