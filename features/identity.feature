@@ -41,3 +41,27 @@ Feature: What runs is what git builds
       Given host "cc-ci" has a build that depends on its time
       When another blank machine builds the same commit
       Then the finding is a reproduction mismatch naming "/nix/store/"
+
+  @criterion:identity.deterministic @qemu
+  Rule: A machine that builds it again gets the same bytes
+    Example: what is built twice is the same
+      Given host "cc-ci" is running its committed configuration
+      When another blank machine builds the same commit
+      Then whatever it builds again has the same bytes
+
+    Example: a build that depends on its time is detected
+      Given host "cc-ci" has a build that depends on its time
+      When another blank machine builds the same commit
+      Then the finding is a determinism mismatch naming "/nix/store/"
+
+  @criterion:identity.source-forms @qemu
+  Rule: A plain directory builds what the git checkout builds
+    Example: how the source is named makes no difference
+      Given host "cc-ci" is running its committed configuration
+      When another blank machine builds the same commit
+      Then a plain directory gives the same system as git
+
+    Example: a system with its own revision in it is detected
+      Given host "cc-ci" builds its own revision into its system
+      When another blank machine builds the same commit
+      Then the finding is a source form mismatch naming both store paths

@@ -24,7 +24,7 @@ pub(crate) const COMPLETE: Criterion = Criterion::new(
 )
 .using(&[Need::System, Need::Reproduction]);
 
-const KINDS: [&str; 4] = ["unit:", "secret:", "sops-key:", "listener:"];
+const KINDS: [&str; 5] = ["unit:", "secret:", "sops-key:", "listener:", "source-form:"];
 
 fn complete(record: &Record) -> Option<Judgement> {
     let sops = record.sops.facts()?;
@@ -64,7 +64,7 @@ fn waivers(waivers: &[Waiver], judgement: &mut Judgement) -> GlobSet {
 fn bad_waiver(what: &str, got: &str) -> Mismatch {
     mismatch(
         format!("[coverage] waive `{what}`"),
-        "unit:NAME, secret:NAME, sops-key:FILE#KEY or listener:PORT, and a reason",
+        "unit:NAME, secret:NAME, sops-key:FILE#KEY, listener:PORT or source-form:SCHEME, and a reason",
         got,
         "say what is waived and why, or remove the waiver",
     )

@@ -49,6 +49,8 @@ pub static CRITERIA: &[Criterion] = &[
     identity::TOPLEVEL,
     identity::CONTENTS,
     identity::REPRODUCED,
+    identity::DETERMINISTIC,
+    identity::SOURCE_FORMS,
     secrets::EACH_RECIPIENT,
     secrets::IN_PLACE,
     secrets::MODES,

@@ -29,6 +29,10 @@ pub enum Need {
     Http,
     /// [`Record::reproduction`].
     Reproduction,
+    /// [`Record::repeated_builds`].
+    RepeatedBuilds,
+    /// [`Record::source_forms`].
+    SourceForms,
     /// [`Record::second_switch`].
     SecondSwitch,
     /// [`Record::second_system`].
@@ -60,6 +64,8 @@ impl Need {
             Self::Tls => presence(&record.tls),
             Self::Http => presence(&record.http),
             Self::Reproduction => presence(&record.reproduction),
+            Self::RepeatedBuilds => presence(&record.repeated_builds),
+            Self::SourceForms => presence(&record.source_forms),
             Self::SecondSwitch => presence(&record.second_switch),
             Self::SecondSystem => presence(&record.second_system),
             Self::Egress => presence(&record.egress),
@@ -97,6 +103,8 @@ impl fmt::Display for Need {
             Self::Tls => "TLS from outside",
             Self::Http => "HTTP from outside",
             Self::Reproduction => "the build on a second machine",
+            Self::RepeatedBuilds => "building again on the second machine",
+            Self::SourceForms => "the evaluation of another source form",
             Self::SecondSwitch => "the second switch",
             Self::SecondSystem => "the guest after the second switch",
             Self::Egress => "the guest's network traffic",

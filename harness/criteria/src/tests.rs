@@ -114,6 +114,8 @@ fn empty(record: &mut Record) {
     of(&mut record.tls);
     of(&mut record.http);
     of(&mut record.reproduction);
+    of(&mut record.repeated_builds);
+    of(&mut record.source_forms);
     of(&mut record.second_switch);
     of(&mut record.second_system);
     of(&mut record.egress);
@@ -157,7 +159,7 @@ fn a_criterion_is_judged_on_the_observations_that_it_lists() {
     }
 }
 
-const ALL: [Need; 13] = [
+const ALL: [Need; 15] = [
     Need::Source,
     Need::Sops,
     Need::Blank,
@@ -167,6 +169,8 @@ const ALL: [Need; 13] = [
     Need::Tls,
     Need::Http,
     Need::Reproduction,
+    Need::RepeatedBuilds,
+    Need::SourceForms,
     Need::SecondSwitch,
     Need::SecondSystem,
     Need::Egress,
@@ -188,6 +192,8 @@ fn set(record: &mut Record, need: Need, cause: Option<String>) {
         Need::Tls => record.tls = of(cause),
         Need::Http => record.http = of(cause),
         Need::Reproduction => record.reproduction = of(cause),
+        Need::RepeatedBuilds => record.repeated_builds = of(cause),
+        Need::SourceForms => record.source_forms = of(cause),
         Need::SecondSwitch => record.second_switch = of(cause),
         Need::SecondSystem => record.second_system = of(cause),
         Need::Egress => record.egress = of(cause),

@@ -94,7 +94,8 @@ pub struct ExpectedSecret {
 /// An exception from `coverage.complete`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiver {
-    /// What is waived: `unit:NAME`, `secret:NAME`, `sops-key:FILE#KEY` or `listener:PORT`; NAME may be a glob.
+    /// What is waived: `unit:NAME`, `secret:NAME`, `sops-key:FILE#KEY`, `listener:PORT` or `source-form:SCHEME`;
+    /// NAME may be a glob.
     pub what: String,
     /// Why.
     pub reason: String,

@@ -176,6 +176,9 @@ pub struct StorePathObservation {
     pub references: Vec<String>,
     /// Whether it was built here (`ultimate`) or came from elsewhere.
     pub built_here: bool,
+    /// The derivation that it is an output of, where Nix knows it.
+    #[serde(default)]
+    pub deriver: Option<String>,
 }
 
 /// One secret as it is in the guest.

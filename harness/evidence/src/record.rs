@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Digest, Expectations,
+    builds::{RepeatedBuilds, SourceForms},
     guest::{BootstrapObservation, Inventory, Reproduction, SystemObservation},
     leaks::LeaksObservation,
     rebuild::RebuildObservation,
@@ -119,6 +120,10 @@ pub struct Record {
     pub http: Observed<HttpObservation>,
     /// An independent build on a second blank machine.
     pub reproduction: Observed<Reproduction>,
+    /// What was built on that machine, built there once more.
+    pub repeated_builds: Observed<RepeatedBuilds>,
+    /// The same source under another name, evaluated on that machine.
+    pub source_forms: Observed<SourceForms>,
     /// The second switch, made after all else was recorded.
     pub second_switch: Observed<RebuildObservation>,
     /// The guest after the second switch.

@@ -67,6 +67,7 @@ struct PathInfo {
     references: Vec<String>,
     #[serde(default)]
     ultimate: bool,
+    deriver: Option<String>,
 }
 
 /// Reads the output of `nix path-info --json`, in each of the three shapes that it has had: a list (before 2.19), an
@@ -99,6 +100,7 @@ fn parse(json: &[u8]) -> anyhow::Result<Vec<StorePathObservation>> {
             nar_size: info.nar_size,
             references: info.references.iter().map(|reference| absolute(reference)).collect(),
             built_here: info.ultimate,
+            deriver: info.deriver.map(|deriver| absolute(&deriver)),
         })
     };
     infos.into_iter().map(observation).collect()
@@ -174,13 +176,13 @@ mod tests {
 
     #[rstest]
     #[case::list(
-        r#"[{"path":"/nix/store/a-x","narHash":$H,"narSize":1256,"references":["/nix/store/b-y"],"ultimate":true}]"#
+        r#"[{"path":"/nix/store/a-x","narHash":$H,"narSize":1256,"references":["/nix/store/b-y"],"ultimate":true,"deriver":"/nix/store/d-x.drv"}]"#
     )]
     #[case::object(
-        r#"{"/nix/store/a-x":{"narHash":$H,"narSize":1256,"references":["/nix/store/b-y"],"ultimate":true}}"#
+        r#"{"/nix/store/a-x":{"narHash":$H,"narSize":1256,"references":["/nix/store/b-y"],"ultimate":true,"deriver":"/nix/store/d-x.drv"}}"#
     )]
     #[case::version_2(
-        r#"{"version":2,"storeDir":"/nix/store","info":{"a-x":{"narHash":$H,"narSize":1256,"references":["b-y"],"ultimate":true}}}"#
+        r#"{"version":2,"storeDir":"/nix/store","info":{"a-x":{"narHash":$H,"narSize":1256,"references":["b-y"],"ultimate":true,"deriver":"d-x.drv"}}}"#
     )]
     fn every_shape_of_path_info_is_read(#[case] json: &str) {
         let json = json.replace("$H", r#""sha256-QTYEhjMItGfdiJu/8GgtpRDiuwDPFSxLjnESOFoC+yU=""#);
@@ -192,6 +194,7 @@ mod tests {
             nar_size: 1256,
             references: vec!["/nix/store/b-y".to_owned()],
             built_here: true,
+            deriver: Some("/nix/store/d-x.drv".to_owned()),
         };
         assert_eq!(closure, [expected]);
     }

@@ -65,11 +65,22 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "build-varies",
         layer: Layer::Switch,
-        criterion: &["identity.reproduced"],
+        criterion: &["identity.reproduced", "identity.deterministic"],
         summary: "a file of the closure has the time of its build in it",
         how: |draft| {
             let last = "    git update-ref refs/heads/main";
             draft.edit(HOST_FILE, last, &format!("    date '+built at %s.%N' > $out/description\n{last}"))
+        },
+    },
+    Fault {
+        name: "revision-in-closure",
+        layer: Layer::Switch,
+        criterion: &["identity.source-forms"],
+        summary: "the flake builds its own git revision into the system, so that a plain directory builds another one",
+        how: |draft| {
+            let host = "modules = [ (./hosts + \"/${name}\") ];";
+            let version = "{ system.nixos.version = \"coldproof-reference-1-${self.shortRev or \"unknown\"}\"; }";
+            draft.edit("flake.nix", host, &host.replace(" ];", &format!(" {version} ];")))
         },
     },
     Fault {

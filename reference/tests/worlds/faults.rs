@@ -7,7 +7,7 @@ use coldproof_reference::{Layer, faults};
 use rstest::rstest;
 
 /// What is judged of every host that declares the subjects.
-const CRITERIA: [&str; 31] = [
+const CRITERIA: [&str; 33] = [
     "blank.inventory",
     "blank.one-secret",
     "convergence.idempotent",
@@ -16,7 +16,9 @@ const CRITERIA: [&str; 31] = [
     "convergence.running",
     "coverage.complete",
     "identity.contents",
+    "identity.deterministic",
     "identity.reproduced",
+    "identity.source-forms",
     "identity.toplevel",
     "isolation.egress",
     "leaks.none",

@@ -84,6 +84,14 @@ pub(crate) fn two_machines_have_the_same_bytes(record: &Record) -> Result<()> {
     Ok(())
 }
 
+/// The toplevel is among what was built again.
+pub(crate) fn the_system_was_built_again(record: &Record) -> Result<()> {
+    let toplevel = &facts(&record.reproduction, "the second machine")?.toplevel;
+    let repeated = &facts(&record.repeated_builds, "building again")?.derivations;
+    ensure!(repeated.iter().any(|build| build.outputs.contains(toplevel)), "{toplevel} was not built again");
+    Ok(())
+}
+
 /// The machine's processes and directories were looked for, and each is gone.
 pub(crate) fn everything_was_looked_for_and_is_gone(record: &Record) -> Result<()> {
     let items = &facts(&record.teardown, "the teardown")?.items;

@@ -112,16 +112,17 @@ checked_text!(
 
 checked_text!(
     /// What `coverage.complete` need not find declared: `unit:NAME`, `secret:NAME`, `sops-key:FILE#KEY` or
-    /// `listener:PORT`, where a name may be a glob.
+    /// `listener:PORT`, where a name may be a glob; and `source-form:path`, for `identity.source-forms`.
     Waived,
     |text| {
-        let remedy = "write unit:NAME, secret:NAME, sops-key:FILE#KEY or listener:PORT";
+        let remedy = "write unit:NAME, secret:NAME, sops-key:FILE#KEY, listener:PORT or source-form:path";
         let good = match text.split_once(':') {
             Some(("unit" | "secret", name)) => return check_glob(name, remedy),
             Some(("sops-key", place)) => {
                 matches!(place.split_once('#'), Some((file, key)) if !file.is_empty() && !key.is_empty())
             }
             Some(("listener", port)) => port.parse::<u16>().is_ok_and(|port| port > 0),
+            Some(("source-form", scheme)) => scheme == "path",
             _ => false,
         };
         if good {

@@ -152,7 +152,7 @@ impl Session {
 }
 
 /// The last lines that a failed command said, standard error first.
-fn last_lines(stderr: &str, stdout: &str) -> String {
+pub(super) fn last_lines(stderr: &str, stdout: &str) -> String {
     let said = if stderr.trim().is_empty() { stdout } else { stderr };
     let lines: Vec<&str> = said.trim().lines().collect();
     lines[lines.len().saturating_sub(8)..].join("\n")

@@ -5,6 +5,7 @@
 //! builds the same commit without any secret. What they recorded is judged only after every machine is gone, so that
 //! the teardown is among the facts.
 
+mod builds;
 mod error;
 mod guest;
 mod guest_network;
@@ -27,7 +28,6 @@ use coldproof_criteria::Need;
 use coldproof_evidence::{
     Observed, Record,
     bundle::SealedBundle,
-    guest::Reproduction,
     source::{SopsObservation, SourceObservation},
 };
 
@@ -35,6 +35,7 @@ use self::{
     progress::Stopwatch,
     setting::{Committed, Setting},
     subject::Subject,
+    witness::Witness,
 };
 pub use crate::source::ErrorKind;
 use crate::{host::HostDefinition, sops, source};
@@ -59,7 +60,7 @@ pub async fn run(host: &HostDefinition, plan: &Plan, progress: &dyn Progress) ->
 struct Recorded {
     controller: Controller,
     subject: Subject,
-    witness: Observed<Reproduction>,
+    witness: Witness,
 }
 
 struct Controller {

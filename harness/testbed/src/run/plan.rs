@@ -115,6 +115,8 @@ const fn reach_of(need: Need) -> Reach {
         | Need::Tls
         | Need::Http
         | Need::Reproduction
+        | Need::RepeatedBuilds
+        | Need::SourceForms
         | Need::SecondSwitch
         | Need::SecondSystem
         | Need::Egress => Reach::Switched,

@@ -22,11 +22,18 @@ pub(super) struct Rebuild<'a> {
 
 /// How the flake is named to Nix and to the rebuild command.
 pub(super) fn flake_reference(directory: &str, attribute: &str) -> String {
-    let subdirectory = match directory.trim_matches('/') {
-        "" | "." => String::new(),
-        dir => format!("&dir={dir}"),
-    };
+    let subdirectory = subdirectory(directory).map(|dir| format!("&dir={dir}")).unwrap_or_default();
     format!("git+file://{CHECKOUT}?submodules=1{subdirectory}#{attribute}")
+}
+
+/// The same flake as a plain directory, which has no history and no revision.
+pub(super) fn path_reference(directory: &str, attribute: &str) -> String {
+    let subdirectory = subdirectory(directory).map(|dir| format!("?dir={dir}")).unwrap_or_default();
+    format!("path:{CHECKOUT}{subdirectory}#{attribute}")
+}
+
+fn subdirectory(directory: &str) -> Option<&str> {
+    Some(directory.trim_matches('/')).filter(|dir| !matches!(*dir, "" | "."))
 }
 
 impl<'a> Rebuild<'a> {
@@ -99,5 +106,7 @@ mod tests {
             flake_reference("hosts/a", "a"),
             "git+file:///var/lib/coldproof/checkout?submodules=1&dir=hosts/a#a"
         );
+        assert_eq!(path_reference(".", "cc-ci"), "path:/var/lib/coldproof/checkout#cc-ci");
+        assert_eq!(path_reference("/hosts/a", "a"), "path:/var/lib/coldproof/checkout?dir=hosts/a#a");
     }
 }

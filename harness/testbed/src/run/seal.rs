@@ -31,7 +31,9 @@ pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBun
     record.http = subject.http;
     record.second_switch = subject.second_switch;
     record.second_system = subject.second_system;
-    record.reproduction = witness;
+    record.reproduction = witness.reproduction;
+    record.repeated_builds = witness.repeated_builds;
+    record.source_forms = witness.source_forms;
     if subject.captured {
         let captures = captures(&setting.attachments())?;
         record.egress = Observed::of(setting.network.egress(captures.iter().map(PathBuf::as_path)));
@@ -100,6 +102,8 @@ fn own_leaks(
     search.clean("tls", &mut record.tls);
     search.clean("http", &mut record.http);
     search.clean("reproduction", &mut record.reproduction);
+    search.clean("repeated builds", &mut record.repeated_builds);
+    search.clean("source forms", &mut record.source_forms);
     search.clean("second switch", &mut record.second_switch);
     search.clean("second system", &mut record.second_system);
     search.clean("egress", &mut record.egress);

@@ -64,6 +64,16 @@ fn reproduced(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds_by("identity.reproduced", facts::two_machines_have_the_same_bytes)?)
 }
 
+#[then("whatever it builds again has the same bytes")]
+fn deterministic(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("identity.deterministic", facts::the_system_was_built_again)?)
+}
+
+#[then("a plain directory gives the same system as git")]
+fn source_forms(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("identity.source-forms")?)
+}
+
 #[then("every secret is in place and equal to the committed one")]
 fn secrets_in_place(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds("secrets.in-place")?)

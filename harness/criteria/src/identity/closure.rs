@@ -1,4 +1,4 @@
-//! `identity.*`: what runs is what git builds, byte for byte.
+//! What runs against what git builds, here and on a second machine.
 
 use std::collections::BTreeMap;
 
