@@ -5,7 +5,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{doctor, image, machines, progress::Log, prove, reference};
+use crate::{doctor, image, machines, progress::Log, prove, reference, selftest};
 
 /// Prove, cold, that a host rebuilds itself from git and one key.
 #[derive(Debug, Parser)]
@@ -15,6 +15,7 @@ use crate::{doctor, image, machines, progress::Log, prove, reference};
   coldproof prove                                  prove the reference host on a throwaway VM
   coldproof prove --host coldproof.toml --cold     prove your own host, booting cold
   coldproof prove --only 'source.*' --json         only what the repositories tell, as JSON
+  coldproof selftest --provider docker             seed every fault, and see that each is caught
   coldproof reference ./world --fault stale-leaf-served
                                                    write a world with a seeded fault, to see it caught
 
@@ -34,6 +35,8 @@ enum Command {
     Prove(prove::Arguments),
     /// Write a fresh reference world: repositories, keys, certificates and coldproof.toml
     Reference(reference::Arguments),
+    /// Prove that every seeded fault is caught by exactly the criteria that it lists
+    Selftest(selftest::Arguments),
     /// Build, check or rebuild the blank image
     Image(image::Arguments),
     /// Say what this machine can do, and install what is missing
@@ -47,6 +50,7 @@ impl Cli {
         match self.command {
             Command::Prove(arguments) => arguments.run(),
             Command::Reference(arguments) => arguments.run(),
+            Command::Selftest(arguments) => arguments.run(),
             Command::Image(arguments) => arguments.run(),
             Command::Doctor(arguments) => arguments.run(),
             Command::Machines(arguments) => arguments.run(),

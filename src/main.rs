@@ -14,8 +14,10 @@ mod output;
 mod progress;
 mod prove;
 mod reference;
+mod selftest;
 mod shell;
 mod toolbox;
+mod world;
 
 fn main() -> ExitCode {
     // The reaper, the relay and the KVM probe are this same program under hidden names; they must not start a runtime.

@@ -49,6 +49,29 @@ impl Line {
     }
 }
 
+/// A line that stays, above whatever is drawn.
+pub(crate) fn lasting(line: &str) {
+    if io::stderr().is_terminal() {
+        // A line that cannot be drawn is no reason to end a run.
+        let _ = LINES.println(line);
+    } else {
+        say(line);
+    }
+}
+
+/// A line for what goes on now; hidden where there is no terminal.
+pub(crate) fn live(name: &str, width: usize) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = LINES.add(ProgressBar::new_spinner());
+    let style = ProgressStyle::with_template(&format!("{{spinner}} {{prefix:<{width}}} {{elapsed:>4}}  {{wide_msg}}"));
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.set_prefix(name.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
 impl Display {
     pub(crate) fn new() -> Self {
         Self { running: Mutex::default(), terminal: std::io::stderr().is_terminal() }
@@ -65,27 +88,6 @@ impl Display {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn say(&self, line: &str) {
-        if self.terminal {
-            // A line that cannot be drawn is no reason to end a run.
-            let _ = LINES.println(line);
-        } else {
-            say(line);
-        }
-    }
-
-    fn bar(&self, phase: Phase) -> ProgressBar {
-        if !self.terminal {
-            return ProgressBar::hidden();
-        }
-        let bar = LINES.add(ProgressBar::new_spinner());
-        let style = ProgressStyle::with_template("{spinner} {prefix:<13} {elapsed:>4}  {wide_msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        bar.set_prefix(phase.name());
-        bar.enable_steady_tick(Duration::from_millis(100));
-        bar
-    }
-
     /// Changes the line of a running phase, and shows it if `change` says that it is another one.
     fn change(&self, phase: Phase, change: impl FnOnce(&mut Line) -> bool) -> bool {
         let mut running = self.lock();
@@ -100,7 +102,7 @@ impl Display {
 
 impl Progress for Display {
     fn began(&self, phase: Phase) {
-        let line = Line { bar: self.bar(phase), text: String::new(), memory: None };
+        let line = Line { bar: live(phase.name(), 13), text: String::new(), memory: None };
         self.lock().insert(phase, line);
     }
 
@@ -124,11 +126,11 @@ impl Progress for Display {
         if let Some(line) = self.lock().remove(&phase) {
             line.bar.finish_and_clear();
         }
-        self.say(&format!("· {:<13} {:>6.1} s", phase.name(), Duration::from_millis(milliseconds).as_secs_f64()));
+        lasting(&format!("· {:<13} {:>6.1} s", phase.name(), Duration::from_millis(milliseconds).as_secs_f64()));
     }
 
     fn note(&self, line: &str) {
-        self.say(line);
+        lasting(line);
     }
 }
 

@@ -1,23 +1,15 @@
 //! `coldproof prove`: the main job.
 
-use std::{
-    env,
-    io::IsTerminal as _,
-    path::{Path, PathBuf},
-    process::{ExitCode, Stdio},
-};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use coldproof_evidence::bundle::SealedBundle;
-use coldproof_machines::{lease::Lease, ledger::Ledger, paths::Paths};
+use coldproof_machines::paths::Paths;
 use coldproof_testbed::{
     host::{HostDefinition, Provider},
-    ram_dir,
     run::{self, Plan, Reach, Selection},
-    tools,
 };
 use coldproof_verdict::{Policy, Report, render};
-use tokio::process::Command;
 
 use crate::{
     failure::{INCONCLUSIVE, Usage},
@@ -25,6 +17,7 @@ use crate::{
     output::{result, say},
     progress::Display,
     toolbox,
+    world::ReferenceWorld,
 };
 
 #[derive(Debug, clap::Args)]
@@ -93,13 +86,13 @@ impl Arguments {
         // Kept until the run has ended: the reference world goes away with it.
         let world;
         let definition = match &self.host {
-            Some(file) => file,
+            Some(file) => file.clone(),
             None => {
-                world = ReferenceWorld::write().await?;
-                &world.definition
+                world = ReferenceWorld::write(None).await?;
+                world.definition()
             }
         };
-        let host = HostDefinition::load(definition)?;
+        let host = HostDefinition::load(&definition)?;
         let mut plan = Plan::new(self.bundle_directory(&host)?, coldproof_reference::image_recipe());
         plan.only.clone_from(&self.only);
         plan.cold = self.cold;
@@ -140,32 +133,8 @@ impl Arguments {
     }
 }
 
-/// A fresh reference world in a private directory that goes away with this process, however that ends.
-struct ReferenceWorld {
-    definition: PathBuf,
-    _lease: Lease,
-}
-
-impl ReferenceWorld {
-    /// `coldproof reference` writes it, as a process of the lease: git and sops end with it, and nothing writes any more
-    /// where things are removed.
-    async fn write() -> Result<Self> {
-        tools::require("git")?;
-        tools::sops()?;
-        let mut lease = Lease::acquire(&Ledger::from(&Paths::from_env()), "reference", "reference-world")?;
-        let dir = ram_dir::leased(&mut lease).context("making a private directory for the reference world")?;
-        let mut command = Command::from(lease.command(Path::new("/proc/self/exe")));
-        command.arg("reference").arg(&dir).envs(env::vars_os()).stdin(Stdio::null()).kill_on_drop(true);
-        let output = command.output().await.context("starting `coldproof reference`")?;
-        if !output.status.success() {
-            bail!("writing the reference world: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(Self { definition: dir.join("coldproof.toml"), _lease: lease })
-    }
-}
-
 /// The provider of this name, as the host definition knows them.
-fn provider(name: &str) -> Result<Provider, String> {
+pub(crate) fn provider(name: &str) -> Result<Provider, String> {
     let known = [Provider::Qemu, Provider::Incus, Provider::Docker, Provider::Ssh];
     let found = known.into_iter().find(|provider| provider.word() == name);
     found.ok_or_else(|| format!("known are {}", known.map(Provider::word).join(", ")))

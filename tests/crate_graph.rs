@@ -12,11 +12,12 @@ const HARNESS: &[&str] = &[
     "coldproof-machines",
     "coldproof-testbed",
     "coldproof-reference",
+    "coldproof-selftest",
     "coldproof-verdict",
 ];
 
 /// Every crate of the workspace, and those of the workspace that it may link.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("coldproof-evidence", &[]),
     ("coldproof-machines", &["coldproof-evidence"]),
     ("coldproof-incus", &["coldproof-machines"]),
@@ -40,6 +41,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
         ],
     ),
     ("coldproof-reference", &["coldproof-evidence", "coldproof-machines"]),
+    ("coldproof-selftest", &["coldproof-criteria", "coldproof-evidence", "coldproof-reference", "coldproof-verdict"]),
     ("coldproof-steps", HARNESS),
     ("coldproof", HARNESS),
 ];

@@ -48,6 +48,22 @@ pub struct Fault {
     pub(crate) how: fn(&mut Draft) -> Result<()>,
 }
 
+impl Fault {
+    /// Why machines of this provider cannot have the fault, if they cannot.
+    #[must_use]
+    pub fn impossible_on(&self, provider: &str) -> Option<&'static str> {
+        let entry = IMPOSSIBLE.iter().find(|(fault, on, _)| *fault == self.name && *on == provider);
+        entry.map(|(_, _, reason)| *reason)
+    }
+}
+
+/// Faults that some provider's machines cannot have, with the reason.
+const IMPOSSIBLE: &[(&str, &str, &str)] = &[(
+    "secret-in-core-dump",
+    "docker",
+    "where a kernel writes core dumps is one setting for a container and its host, which is not the container's to change",
+)];
+
 /// Every fault: of the repositories, of a machine, of a switch.
 #[must_use]
 pub fn faults() -> &'static [Fault] {

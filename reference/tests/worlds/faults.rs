@@ -63,6 +63,15 @@ fn names_are_unique_and_are_what_the_command_lists() {
 }
 
 #[test]
+fn a_fault_is_possible_unless_there_is_a_reason() {
+    let reason =
+        |fault: &str, provider| faults().iter().find(|known| known.name == fault).unwrap().impossible_on(provider);
+    assert!(reason("secret-in-core-dump", "docker").is_some_and(|reason| reason.contains("core dumps")));
+    assert_eq!(reason("secret-in-core-dump", "qemu"), None);
+    assert_eq!(reason("secret-in-archive", "docker"), None);
+}
+
+#[test]
 fn every_fault_can_be_seeded_and_a_script_states_its_own_verdict() {
     for fault in faults() {
         let world = Written::with_fault(fault.name);

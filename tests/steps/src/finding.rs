@@ -1,10 +1,11 @@
 //! What a scenario expects of findings.
 
-use std::{collections::BTreeSet, fmt::Write as _, str::FromStr};
+use std::{fmt::Write as _, str::FromStr};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use coldproof_evidence::{Finding, Mismatch, Outcome};
 use coldproof_reference::Fault;
+use coldproof_selftest::compare;
 
 /// The criterion passed, with at least one subject.
 pub(crate) fn holds(findings: &[Finding], criterion: &str) -> Result<()> {
@@ -16,14 +17,8 @@ pub(crate) fn holds(findings: &[Finding], criterion: &str) -> Result<()> {
 
 /// Of the criteria that were judged, those fail that the fault lists, and no other.
 pub(crate) fn only_the_fault_fails(findings: &[Finding], fault: &Fault) -> Result<()> {
-    let failed: BTreeSet<_> = findings.iter().filter(|f| f.outcome.word() == "fail").map(|f| &*f.criterion).collect();
-    let expected: BTreeSet<_> = fault.criterion.iter().copied().collect();
-    ensure!(
-        failed == expected,
-        "the fault {:?} must make exactly {expected:?} fail; failed: {failed:?}\n{}",
-        fault.name,
-        told(findings)
-    );
+    let deviations = compare(fault.criterion, findings);
+    ensure!(deviations.is_empty(), "the fault {:?}: {deviations:#?}\n{}", fault.name, told(findings));
     Ok(())
 }
 

@@ -22,8 +22,6 @@ pub(crate) enum Reach {
     Repositories,
     /// A blank machine, from its boot to its end, observed as far as the host's state is about.
     Machine,
-    /// A blank machine and everything that can be observed of it.
-    Everything,
 }
 
 /// The sealed record of the host in this state, made by whichever test comes first.

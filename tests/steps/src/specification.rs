@@ -59,14 +59,17 @@ fn every_step_is_defined() {
 }
 
 #[test]
-fn every_state_in_the_glossary_is_used_and_every_fault_is_in_it() {
+fn every_state_in_the_glossary_is_used_and_every_fault_in_it_is_seeded() {
     let cases = specification();
     for words in glossary::states() {
         let used = cases.iter().any(|case| case.steps.iter().any(|step| step.ends_with(words)));
         assert!(used, "no scenario has a host that {words}");
     }
     let seeded: BTreeSet<_> = coldproof_reference::faults().iter().map(|fault| fault.name).collect();
-    assert_eq!(glossary::faults().collect::<BTreeSet<_>>(), seeded);
+    // Not each fault is a scenario: `coldproof selftest` proves all of them, by every criterion.
+    for fault in glossary::faults() {
+        assert!(seeded.contains(fault), "the reference host has no fault {fault}");
+    }
 }
 
 #[test]

@@ -1,0 +1,105 @@
+//! The trials of a self-test: each writes a world, proves it by every criterion, and compares.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use coldproof_evidence::{bundle::SealedBundle, record::RunContext};
+use coldproof_reference::{Fault, Layer};
+use coldproof_selftest::{Matrix, Outcome, Trial};
+use coldproof_testbed::{
+    host::{HostDefinition, Provider},
+    run::{self, ErrorKind, Plan, Reach, RunError},
+};
+use tokio::task::JoinSet;
+
+use super::display::{Display, Line};
+use crate::world::ReferenceWorld;
+
+/// Proves the clean host first: where that cannot be had, no fault would tell anything. Then `jobs` faults at a time.
+pub(super) async fn run(faults: Vec<&'static Fault>, provider: Option<Provider>, jobs: usize) -> Result<Matrix> {
+    let (began, day) = (Instant::now(), jiff::Timestamp::now().strftime("%Y-%m-%d").to_string());
+    let display = Display::new(faults.len() + 1);
+    let (clean, context) = clean(provider).await?;
+    display.ended(&clean);
+    let mut trials = vec![clean];
+    if trials[0].outcome == Outcome::Inconclusive {
+        let same = "the clean host could not be proven, so this was not tried";
+        trials.extend(faults.iter().map(|fault| Trial::inconclusive(Some(fault), same.to_owned(), 0)));
+    } else {
+        trials.extend(side_by_side(&faults, provider, &context.provider, jobs, &display).await?);
+    }
+    Ok(Matrix::new(trials, &context, day, jobs, millis(began)))
+}
+
+/// The clean host's trial, and on what it was made. What the caller asked wrongly is an error.
+async fn clean(provider: Option<Provider>) -> Result<(Trial, RunContext)> {
+    let began = Instant::now();
+    match prove(None, provider).await {
+        Ok(SealedBundle { record, findings, .. }) => {
+            let trial = Trial::judged(None, &record, &findings, millis(began));
+            Ok((trial, record.context))
+        }
+        Err(error) if is_the_callers(&error) => Err(error),
+        Err(error) => Ok((Trial::inconclusive(None, format!("{error:#}"), millis(began)), RunContext::default())),
+    }
+}
+
+/// The faults' trials in the order of the faults.
+async fn side_by_side(
+    faults: &[&'static Fault],
+    provider: Option<Provider>,
+    provider_name: &str,
+    jobs: usize,
+    display: &Display,
+) -> Result<Vec<Trial>> {
+    let mut trials: Vec<Option<Trial>> = faults.iter().map(|_| None).collect();
+    let mut waiting = faults.iter().copied().enumerate();
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < jobs
+            && let Some((position, fault)) = waiting.next()
+        {
+            let reason = fault.impossible_on(provider_name);
+            running.spawn(async move {
+                match reason {
+                    Some(reason) => (position, Trial::impossible(fault, reason)),
+                    None => (position, faulty(fault, provider).await),
+                }
+            });
+        }
+        let Some(ended) = running.join_next().await else { break };
+        let (position, trial) = ended?;
+        display.ended(&trial);
+        trials[position] = Some(trial);
+    }
+    Ok(trials.into_iter().flatten().collect())
+}
+
+async fn faulty(fault: &'static Fault, provider: Option<Provider>) -> Trial {
+    let began = Instant::now();
+    match prove(Some(fault), provider).await {
+        Ok(bundle) => Trial::judged(Some(fault), &bundle.record, &bundle.findings, millis(began)),
+        Err(error) => Trial::inconclusive(Some(fault), format!("{error:#}"), millis(began)),
+    }
+}
+
+/// Proves a fresh world, by every criterion that can see the fault at all.
+async fn prove(fault: Option<&'static Fault>, provider: Option<Provider>) -> Result<SealedBundle> {
+    let line = Line::new(fault.map(|fault| fault.name));
+    let world = ReferenceWorld::write(fault.map(|fault| fault.name)).await?;
+    let host = HostDefinition::load(&world.definition())?;
+    let mut plan = Plan::new(world.dir.join("bundle"), coldproof_reference::image_recipe());
+    plan.provider = provider;
+    if fault.is_some_and(|fault| fault.layer == Layer::Source) {
+        plan.at_most = Reach::Source;
+    }
+    Ok(run::run(&host, &plan, &line).await?)
+}
+
+fn is_the_callers(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<RunError>().is_some_and(|error| error.kind() == ErrorKind::Definition)
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
