@@ -31,15 +31,19 @@ impl Place {
         self.0.path().join(name)
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_coldproof"))
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_coldproof"));
+        command
             .args(arguments)
             .current_dir(&self.0)
             .env("COLDPROOF_STATE", self.path("state"))
             .env("COLDPROOF_RUNTIME", self.path("run"))
-            .env("TEST_HEADER", "Authorization: Basic d3Jvbmc6d3Jvbmc=")
-            .output()
-            .unwrap()
+            .env("TEST_HEADER", "Authorization: Basic d3Jvbmc6d3Jvbmc=");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
     }
 
     /// Changes the host definition.
@@ -134,6 +138,13 @@ fn a_wrong_argument_is_refused(#[case] arguments: &[&str], #[case] said: &[&str]
 fn other_commands_refuse_as_well(#[case] arguments: &[&str], #[case] said: &[&str]) {
     let place = Place::new();
     place.refused(&place.run(arguments), WRONG_USAGE, said);
+}
+
+#[test]
+fn a_cache_that_cannot_be_made_is_inconclusive() {
+    let place = Place::new();
+    let output = place.command(&["image"]).env("COLDPROOF_CACHE", place.path("world/coldproof.toml")).output().unwrap();
+    place.refused(&output, INCONCLUSIVE, &["coldproof.toml/images", "set COLDPROOF_CACHE"]);
 }
 
 #[test]

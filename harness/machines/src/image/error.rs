@@ -80,7 +80,10 @@ pub enum ImageError {
     #[error(transparent)]
     Initrd(#[from] InitrdError),
     /// A file of the cache or of the build cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error(
+        "{}: {source}; see that it can be read and written, or set COLDPROOF_CACHE to a directory that can be",
+        path.display()
+    )]
     Io {
         /// The file.
         path: PathBuf,

@@ -86,11 +86,33 @@ impl Sops<'_> {
             let text = std::str::from_utf8(&stdout).map_err(|_| failed(std::io::Error::other("it printed no text")))?;
             return Ok(Ok(Zeroizing::new(text.to_owned())));
         }
+        let Some(code) = status.code() else {
+            // It was killed, so that nothing was said about the file.
+            return Err(failed(std::io::Error::other(status.to_string())));
+        };
         let stderr = stderr.replace(&*self.key_file.to_string_lossy(), "KEYFILE").replace(&*name, "FILE");
-        Ok(Err((status.code().unwrap_or(-1), stderr.split_whitespace().collect::<Vec<_>>().join(" "))))
+        Ok(Err((code, stderr.split_whitespace().collect::<Vec<_>>().join(" "))))
     }
 }
 
 fn said(code: i32, words: &str) -> String {
     format!("exit {code}: {words}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sops_that_was_killed_said_nothing_about_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("sops");
+        fs::write(&program, "#!/bin/sh\nkill -KILL $$\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+        let sops = Sops { program: &program, key_file: Path::new("/nonexistent"), mark: &Mark::default() };
+        let error = sops.decrypt(&dir.path().join("secrets.yaml")).await.map(drop).unwrap_err();
+        assert!(matches!(error, SopsError::Run { .. }), "{error}");
+    }
 }
