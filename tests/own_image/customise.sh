@@ -19,7 +19,9 @@ done
 # 2. The way in over SSH.
 install -d -m0700 "$root/root/.ssh"
 install -m0600 "$keys" "$root/root/.ssh/authorized_keys"
-chroot "$root" ssh-keygen -q -A
+rm -f "$root"/etc/ssh/ssh_host_*_key*
+mkdir -p "$units/ssh.service.d"
+printf '[Service]\nExecStartPre=\nExecStartPre=ssh-keygen -q -A\nExecStartPre=/usr/sbin/sshd -t\n' >"$units/ssh.service.d/own-host-keys.conf"
 
 # 3. The distribution's initial RAM disk, with what reaches the root disk on each of the buses.
 printf 'UUID=%s / ext4 defaults 0 1\n' "$uuid" >"$root/etc/fstab"

@@ -53,6 +53,18 @@ fn inventory(record: &Record) -> Option<Judgement> {
             )
         }));
     }
+    for key in &blank.own_host_keys {
+        let declared =
+            record.expectations.recipients.iter().find(|(_, known)| Some(&known.age) == key.recipient.as_ref());
+        judgement.subject(declared.map(|(name, _)| {
+            mismatch(
+                &key.path,
+                "a host key that decrypts nothing",
+                format!("the key of the recipient `{name}`"),
+                "something hands the host's own key to the machine while it boots: take it out, or make it the bootstrap key",
+            )
+        }));
+    }
     Some(judgement)
 }
 

@@ -11,6 +11,9 @@ use crate::{rebuild::JobResult, source::CredentialSighting};
 pub struct Inventory {
     /// Private keys and age identities found by name or content (`/var/lib/sops-nix`, `~/.ssh`, `/etc/ssh`, `~/.config/sops`, the bootstrap path…).
     pub keys: Vec<String>,
+    /// Host keys of sshd that are not among these, as the machine itself made them in this boot.
+    #[serde(default)]
+    pub own_host_keys: Vec<OwnHostKey>,
     /// Git checkouts and bare repositories.
     pub checkouts: Vec<String>,
     /// Paths in the Nix store.
@@ -31,6 +34,18 @@ pub struct Inventory {
     pub os: String,
     /// The kernel's random boot id.
     pub boot_id: String,
+}
+
+/// A host key of sshd that was made after the machine had begun to boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnHostKey {
+    /// The private key's file.
+    pub path: String,
+    /// Its public half, as a line of OpenSSH's.
+    pub public: String,
+    /// Its age recipient; none if a key of this type has none.
+    #[serde(default)]
+    pub recipient: Option<String>,
 }
 
 /// The delivery of the one secret, as the guest shows it afterwards.

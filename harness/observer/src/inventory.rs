@@ -4,10 +4,13 @@ use std::{
     collections::{BTreeSet, HashSet},
     fs,
     path::Path,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use coldproof_evidence::{guest::Inventory, request::InventoryRequest};
+use coldproof_evidence::{
+    guest::{Inventory, OwnHostKey},
+    request::InventoryRequest,
+};
 
 use crate::{bus::Bus, manager, search};
 
@@ -32,8 +35,11 @@ pub(crate) fn observe(request: &InventoryRequest) -> anyhow::Result<Inventory> {
     if exists(&request.bootstrap_path) {
         found.keys.insert(request.bootstrap_path.clone());
     }
+    let own_host_keys: Vec<_> = found.keys.iter().filter_map(|path| own_host_key(Path::new(path), booted())).collect();
+    found.keys.retain(|path| own_host_keys.iter().all(|key| key.path != *path));
     Ok(Inventory {
         keys: found.keys.into_iter().collect(),
+        own_host_keys,
         checkouts: found.checkouts.into_iter().collect(),
         known_hosts: found.known_hosts.into_iter().collect(),
         store_paths: children(STORE, |name| !name.starts_with('.')),
@@ -45,6 +51,24 @@ pub(crate) fn observe(request: &InventoryRequest) -> anyhow::Result<Inventory> {
         os: pretty_name(&fs::read_to_string("/etc/os-release").unwrap_or_default()),
         boot_id: line_of("/proc/sys/kernel/random/boot_id"),
     })
+}
+
+/// A host key of sshd that came into being since `booted`, for instance by `ssh-keygen -A`.
+fn own_host_key(path: &Path, booted: SystemTime) -> Option<OwnHostKey> {
+    let is_host_key = path.parent()?.ends_with("ssh") && path.file_name()?.to_str()?.starts_with("ssh_host_");
+    if !is_host_key || fs::metadata(path).ok()?.created().ok()? < booted {
+        return None;
+    }
+    let public = fs::read_to_string(path.with_extension("pub")).ok()?.trim().to_owned();
+    Some(OwnHostKey { path: path.to_string_lossy().into_owned(), public, recipient: None })
+}
+
+/// When the kernel started, by proc_stat(5).
+fn booted() -> SystemTime {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok());
+    // Without it, nothing counts as made since.
+    seconds.map_or_else(SystemTime::now, |seconds| UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 /// Secret paths that exist, and entries of `/var/lib` that neither a package nor the base system explains.
@@ -102,6 +126,23 @@ mod tests {
         fs::write(dir.path().join("git.list"), "/usr/bin/git\n/var/library\n").unwrap();
         fs::write(dir.path().join("git.md5sums"), "/var/lib/no-list\n").unwrap();
         assert_eq!(package_owned(dir.path()), ["/var/lib/nginx".to_owned()].into());
+    }
+
+    #[test]
+    fn a_host_key_is_the_machine_s_own_if_it_was_made_since_the_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = |name: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "private").unwrap();
+            fs::write(path.with_extension("pub"), "ssh-ed25519 AAAA root\n").unwrap();
+            path
+        };
+        let (host, user) = (key("etc/ssh/ssh_host_ed25519_key"), key("root/.ssh/id_ed25519"));
+        let made = fs::metadata(&host).unwrap().created().unwrap();
+        assert_eq!(own_host_key(&host, made).unwrap().public, "ssh-ed25519 AAAA root");
+        assert_eq!(own_host_key(&host, made + Duration::from_secs(1)), None);
+        assert_eq!(own_host_key(&user, made), None);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::{
     setting::{PROBE_LIMIT, Setting},
 };
 use crate::{
-    host::FaultStage,
+    host::{AgeRecipient, FaultStage},
     probe::{http, probe_names, refusal, tls},
 };
 
@@ -129,7 +129,11 @@ async fn blank(setting: &Setting<'_>, session: &Session) -> Result<Observed<Inve
         bootstrap_path: setting.expectations.bootstrap.path.clone(),
         secret_paths: secrets.flat_map(|secret| secret.links.iter().chain([&secret.path]).cloned()).collect(),
     };
-    Ok(Observed::of(session.inventory(&request).await?))
+    let mut inventory = session.inventory(&request).await?;
+    for key in &mut inventory.own_host_keys {
+        key.recipient = AgeRecipient::of_ssh(&key.public).ok().map(|recipient| recipient.to_string());
+    }
+    Ok(Observed::of(inventory))
 }
 
 /// Delivers the one secret and looks at it again.
