@@ -95,8 +95,9 @@ impl Criterion {
             }
         }
         let blocker = judgement.has_absences().then(|| self.blocker(record)).flatten();
-        let subjects = judgement.count();
+        let (subjects, quote) = (judgement.count(), judgement.take_quote());
         let mut finding = self.finding(judgement.outcome(blocker), subjects);
+        finding.quote = quote.filter(|_| finding.outcome == Outcome::Pass);
         let read = self.needs.iter().chain(self.uses);
         finding.evidence = read.filter_map(|need| need.digest(record)).collect();
         finding
@@ -148,6 +149,6 @@ impl Criterion {
     }
 
     fn finding(&self, outcome: Outcome, subjects: usize) -> Finding {
-        Finding { criterion: self.name.to_owned(), outcome, subjects, evidence: Vec::new() }
+        Finding { criterion: self.name.to_owned(), outcome, subjects, quote: None, evidence: Vec::new() }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) struct Judgement {
     mismatches: Vec<Mismatch>,
     absences: Vec<Mismatch>,
     doubts: Vec<String>,
+    quote: Option<String>,
 }
 
 impl Judgement {
@@ -43,6 +44,16 @@ impl Judgement {
     /// Notes why the facts do not suffice. It keeps the criterion from passing and never hides a mismatch.
     pub(crate) fn doubt(&mut self, cause: impl Into<String>) {
         self.doubts.push(cause.into());
+    }
+
+    /// Cites the recorded words on which a pass rests.
+    pub(crate) fn quote(&mut self, words: impl Into<String>) {
+        self.quote = Some(words.into());
+    }
+
+    /// The words that were cited, once.
+    pub(crate) fn take_quote(&mut self) -> Option<String> {
+        self.quote.take()
     }
 
     pub(crate) const fn count(&self) -> usize {

@@ -37,6 +37,12 @@ pub enum Need {
     SecondSwitch,
     /// [`Record::second_system`].
     SecondSystem,
+    /// [`Record::missing_key`].
+    MissingKey,
+    /// [`Record::wrong_key`].
+    WrongKey,
+    /// [`Record::missing_certificate`].
+    MissingCertificate,
     /// [`Record::egress`].
     Egress,
     /// [`Record::teardown`].
@@ -68,6 +74,9 @@ impl Need {
             Self::SourceForms => presence(&record.source_forms),
             Self::SecondSwitch => presence(&record.second_switch),
             Self::SecondSystem => presence(&record.second_system),
+            Self::MissingKey => presence(&record.missing_key),
+            Self::WrongKey => presence(&record.wrong_key),
+            Self::MissingCertificate => presence(&record.missing_certificate),
             Self::Egress => presence(&record.egress),
             Self::Teardown => presence(&record.teardown),
         }
@@ -107,6 +116,9 @@ impl fmt::Display for Need {
             Self::SourceForms => "the evaluation of another source form",
             Self::SecondSwitch => "the second switch",
             Self::SecondSystem => "the guest after the second switch",
+            Self::MissingKey => "a switch without the age key",
+            Self::WrongKey => "a switch with another age key",
+            Self::MissingCertificate => "a switch without the certificate",
             Self::Egress => "the guest's network traffic",
             Self::Teardown => "the teardown",
         })

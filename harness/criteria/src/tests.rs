@@ -118,6 +118,9 @@ fn empty(record: &mut Record) {
     of(&mut record.source_forms);
     of(&mut record.second_switch);
     of(&mut record.second_system);
+    of(&mut record.missing_key);
+    of(&mut record.wrong_key);
+    of(&mut record.missing_certificate);
     of(&mut record.egress);
     of(&mut record.teardown);
 }
@@ -159,7 +162,7 @@ fn a_criterion_is_judged_on_the_observations_that_it_lists() {
     }
 }
 
-const ALL: [Need; 15] = [
+const ALL: [Need; 18] = [
     Need::Source,
     Need::Sops,
     Need::Blank,
@@ -173,6 +176,9 @@ const ALL: [Need; 15] = [
     Need::SourceForms,
     Need::SecondSwitch,
     Need::SecondSystem,
+    Need::MissingKey,
+    Need::WrongKey,
+    Need::MissingCertificate,
     Need::Egress,
     Need::Teardown,
 ];
@@ -196,6 +202,9 @@ fn set(record: &mut Record, need: Need, cause: Option<String>) {
         Need::SourceForms => record.source_forms = of(cause),
         Need::SecondSwitch => record.second_switch = of(cause),
         Need::SecondSystem => record.second_system = of(cause),
+        Need::MissingKey => record.missing_key = of(cause),
+        Need::WrongKey => record.wrong_key = of(cause),
+        Need::MissingCertificate => record.missing_certificate = of(cause),
         Need::Egress => record.egress = of(cause),
         Need::Leaks => record.leaks = of(cause),
         Need::OwnLeaks => record.own_leaks = of(cause),

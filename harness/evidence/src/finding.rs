@@ -65,6 +65,9 @@ pub struct Finding {
     pub outcome: Outcome,
     /// How many things were judged; a pass has at least one.
     pub subjects: usize,
+    /// The recorded words on which a pass rests, where it rests on words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote: Option<String>,
     /// Digests of the observations that were judged.
     pub evidence: Vec<Digest>,
 }

@@ -7,6 +7,7 @@
 pub mod builds;
 pub mod bundle;
 pub mod credentials;
+pub mod deprived;
 pub mod digest;
 pub mod expectations;
 pub mod finding;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Digest, Expectations,
     builds::{RepeatedBuilds, SourceForms},
+    deprived::DeprivedSwitch,
     guest::{BootstrapObservation, Inventory, Reproduction, SystemObservation},
     leaks::LeaksObservation,
     rebuild::RebuildObservation,
@@ -128,6 +129,12 @@ pub struct Record {
     pub second_switch: Observed<RebuildObservation>,
     /// The guest after the second switch.
     pub second_system: Observed<SystemObservation>,
+    /// The switch of another blank machine that was given no key.
+    pub missing_key: Observed<DeprivedSwitch>,
+    /// The switch of another blank machine that was given a key which nothing is encrypted to.
+    pub wrong_key: Observed<DeprivedSwitch>,
+    /// The switch of another blank machine to a commit whose sops file lacks the certificate.
+    pub missing_certificate: Observed<DeprivedSwitch>,
     /// What the guest sent towards the outside, over the whole life of the machine.
     pub egress: Observed<EgressObservation>,
     /// What was left.

@@ -7,7 +7,7 @@ use crate::Usage;
 /// What every terminal shows without breaking a line.
 const WIDTH: usize = 80;
 /// Phases that run beside the life of the subject machine.
-const BESIDE: [&str; 2] = ["reproduce", "source"];
+const BESIDE: [&str; 5] = ["missing_certificate", "missing_key", "reproduce", "source", "wrong_key"];
 
 /// `head` and the items, broken between items where the line would get too long.
 pub(crate) fn wrapped(head: &str, items: &[String], separator: &str) -> String {

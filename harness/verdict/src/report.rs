@@ -106,6 +106,9 @@ pub struct CriterionReport {
     /// Why it is inconclusive or was not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// The recorded words on which a pass rests, where it rests on words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote: Option<String>,
     /// Every mismatch, the first among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mismatches: Vec<Mismatch>,
@@ -180,6 +183,7 @@ impl CriterionReport {
             subject: field(|first| first.subject),
             remedy: field(|first| first.remedy),
             cause,
+            quote: finding.quote.clone(),
             mismatches,
             evidence: finding.evidence.clone(),
         }

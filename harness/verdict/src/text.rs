@@ -81,6 +81,9 @@ impl Text<'_> {
             Some(cause) => writeln!(f, "{}: {cause}", criterion.outcome)?,
             None => writeln!(f, "{}", plural(criterion.subjects, "subject"))?,
         }
+        if let Some(quote) = &criterion.quote {
+            writeln!(f, "      {}", self.paint(FAINT, quote))?;
+        }
         for (position, mismatch) in criterion.mismatches.iter().enumerate() {
             // A remedy that fits a run of subjects is said once, after the last.
             let next = criterion.mismatches.get(position + 1);

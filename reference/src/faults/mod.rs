@@ -1,5 +1,6 @@
 //! Seeded faults: each breaks one thing in a world, and names every criterion that must then fail.
 
+mod deprived;
 mod guest;
 mod source;
 mod switch;
@@ -64,9 +65,10 @@ const IMPOSSIBLE: &[(&str, &str, &str)] = &[(
     "where a kernel writes core dumps is one setting for a container and its host, which is not the container's to change",
 )];
 
-/// Every fault: of the repositories, of a machine, of a switch.
+/// Every fault: of the repositories, of a machine, of a switch, of a switch that lacks something.
 #[must_use]
 pub fn faults() -> &'static [Fault] {
-    static ALL: LazyLock<Vec<Fault>> = LazyLock::new(|| [source::FAULTS, guest::FAULTS, switch::FAULTS].concat());
+    static ALL: LazyLock<Vec<Fault>> =
+        LazyLock::new(|| [source::FAULTS, guest::FAULTS, switch::FAULTS, deprived::FAULTS].concat());
     &ALL
 }

@@ -7,7 +7,7 @@ use coldproof_reference::{Layer, faults};
 use rstest::rstest;
 
 /// What is judged of every host that declares the subjects.
-const CRITERIA: [&str; 33] = [
+const CRITERIA: [&str; 36] = [
     "blank.inventory",
     "blank.one-secret",
     "convergence.idempotent",
@@ -24,7 +24,10 @@ const CRITERIA: [&str; 33] = [
     "leaks.none",
     "secrets.each-recipient",
     "secrets.in-place",
+    "secrets.missing-certificate-is-loud",
+    "secrets.missing-key-is-loud",
     "secrets.modes",
+    "secrets.wrong-key-is-loud",
     "services.http",
     "services.units",
     "source.gitlink-current",
@@ -236,6 +239,10 @@ fn a_stale_chain_verifies_and_is_of_the_same_key(#[case] fault: &str) {
 #[case("build-varies", "default.nix", "date '+built at")]
 #[case("unit-calls-out", "reconcile.sh", "198.51.100.7")]
 #[case("secret-in-store", "default.nix", "ExecStartPre = \"/bin/true --password=")]
+#[case("missing-key-ignored", "default.nix", "unitConfig.ConditionPathExists")]
+#[case("missing-key-ignored", "../../nixos/sops-install-secrets.sh", "|| exit 0")]
+#[case("wrong-key-garbage", "../../nixos/sops-install-secrets.sh", "=changeme")]
+#[case("certificate-self-made", "default.nix", "openssl req -x509")]
 fn a_switch_fault_is_committed_in_the_host_s_own_files(#[case] fault: &str, #[case] file: &str, #[case] change: &str) {
     let committed =
         |world: &Written| fs::read_to_string(world.clone_recursively().join("hosts/cc-ci").join(file)).unwrap();

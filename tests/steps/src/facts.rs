@@ -1,7 +1,7 @@
 //! Facts that a scenario reads in the record itself, so that a criterion which judges too kindly is noticed.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use coldproof_evidence::{Record, record::Observed, served::Reception};
+use coldproof_evidence::{Record, rebuild::RebuildObservation, record::Observed, served::Reception};
 
 fn facts<'r, T>(observed: &'r Observed<T>, what: &str) -> Result<&'r T> {
     observed.facts().with_context(|| format!("{what} was not observed"))
@@ -89,6 +89,34 @@ pub(crate) fn the_system_was_built_again(record: &Record) -> Result<()> {
     let toplevel = &facts(&record.reproduction, "the second machine")?.toplevel;
     let repeated = &facts(&record.repeated_builds, "building again")?.derivations;
     ensure!(repeated.iter().any(|build| build.outputs.contains(toplevel)), "{toplevel} was not built again");
+    Ok(())
+}
+
+/// The switch without a key failed, and its output has the key's path.
+pub(crate) fn no_key_was_there_and_it_was_said(record: &Record) -> Result<()> {
+    let deprived = facts(&record.missing_key, "the switch without a key")?;
+    ensure!(deprived.delivered.is_none(), "a key was delivered");
+    failed_saying(&deprived.switch, &record.expectations.bootstrap.path)
+}
+
+/// The switch with another key failed, and its output has what age says then.
+pub(crate) fn another_key_was_there_and_it_was_said(record: &Record) -> Result<()> {
+    let deprived = facts(&record.wrong_key, "the switch with another key")?;
+    let delivered = deprived.delivered.as_ref().context("no key was delivered")?;
+    ensure!(delivered.intact, "the key did not arrive as it was sent");
+    ensure!(delivered.recipient != record.expectations.bootstrap.recipient, "the right key was delivered");
+    failed_saying(&deprived.switch, "of the recipients")
+}
+
+/// The switch without the certificate failed, and its output has the certificate's key in git.
+pub(crate) fn the_certificate_was_missed(record: &Record) -> Result<()> {
+    let deprived = facts(&record.missing_certificate, "the switch without the certificate")?;
+    failed_saying(&deprived.switch, "wildcard_cert")
+}
+
+fn failed_saying(switch: &RebuildObservation, words: &str) -> Result<()> {
+    ensure!(switch.exit_code.is_some_and(|code| code != 0), "the switch exited with {:?}", switch.exit_code);
+    ensure!(switch.output.iter().any(|line| line.contains(words)), "it does not say {words:?}: {:?}", switch.output);
     Ok(())
 }
 

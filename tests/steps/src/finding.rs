@@ -155,7 +155,7 @@ mod tests {
     }
 
     fn finding(criterion: &str, outcome: Outcome) -> Finding {
-        Finding { criterion: criterion.into(), outcome, subjects: 1, evidence: Vec::new() }
+        Finding { criterion: criterion.into(), outcome, subjects: 1, quote: None, evidence: Vec::new() }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The engine: from a host definition to a sealed bundle.
 //!
-//! Three lines of work go on side by side and share nothing but the commit that they are about: the controller clones
-//! and decrypts, the *subject* machine lives through bootstrap, switch and observation, and the *witness* machine
-//! builds the same commit without any secret. What they recorded is judged only after every machine is gone, so that
+//! Four lines of work go on side by side and share nothing but the commit that they are about: the controller clones
+//! and decrypts, the *subject* machine lives through bootstrap, switch and observation, the *witness* machine builds
+//! the same commit without any secret, and *deprived* machines, one after another, are switched without what they need. What they recorded is judged only after every machine is gone, so that
 //! the teardown is among the facts.
 
 mod builds;
+mod deprived;
 mod error;
 mod guest;
 mod guest_network;
@@ -32,6 +33,7 @@ use coldproof_evidence::{
 };
 
 use self::{
+    deprived::Deprived,
     progress::Stopwatch,
     setting::{Committed, Setting},
     subject::Subject,
@@ -50,17 +52,20 @@ use crate::{host::HostDefinition, sops, source};
 pub async fn run(host: &HostDefinition, plan: &Plan, progress: &dyn Progress) -> Result<SealedBundle, RunError> {
     let stopwatch = Stopwatch::start(progress);
     let setting = Setting::prepare(host, plan, stopwatch).await?;
-    let (controller, subject, witness) =
-        tokio::try_join!(controller(&setting), subject::run(&setting), witness::run(&setting))
-            .map_err(|error| error.with_deadline(host.machine.deadline.into()))?;
-    seal::seal(setting, Recorded { controller, subject, witness })
+    let lines = async {
+        tokio::try_join!(controller(&setting), subject::run(&setting), witness::run(&setting), deprived::run(&setting))
+    };
+    let (controller, subject, witness, deprived) =
+        lines.await.map_err(|error: RunError| error.with_deadline(host.machine.deadline.into()))?;
+    seal::seal(setting, Recorded { controller, subject, witness, deprived })
 }
 
-/// What the three lines of work brought back.
+/// What the lines of work brought back.
 struct Recorded {
     controller: Controller,
     subject: Subject,
     witness: Witness,
+    deprived: Deprived,
 }
 
 struct Controller {

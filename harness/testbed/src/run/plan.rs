@@ -93,13 +93,24 @@ impl Selection {
         self.criteria.iter().any(|criterion| criterion.family() == family)
     }
 
-    /// How far the subject machine has to go for the selected criteria.
+    /// How far a machine has to go for the selected criteria.
     #[must_use]
     pub fn reach(&self) -> Reach {
+        self.reach_for(|_| true)
+    }
+
+    /// How far the subject machine has to go. What another machine is for is no reason to make this one.
+    #[must_use]
+    pub fn subject_reach(&self) -> Reach {
+        self.reach_for(|need| !is_elsewhere(need))
+    }
+
+    fn reach_for(&self, counts: fn(Need) -> bool) -> Reach {
         // What is said of the repositories is judged in a guest's checkout as well, but is no reason to make a machine.
         let used = |criterion: &Criterion| if criterion.family() == "source" { &[] } else { criterion.uses };
         let needed = self.criteria.iter().flat_map(|criterion| criterion.needs.iter().chain(used(criterion)));
-        needed.map(|&need| reach_of(need)).max().unwrap_or(Reach::Source).min(self.at_most)
+        let needed = needed.copied().filter(|&need| counts(need));
+        needed.map(reach_of).max().unwrap_or(Reach::Source).min(self.at_most)
     }
 }
 
@@ -117,10 +128,26 @@ const fn reach_of(need: Need) -> Reach {
         | Need::Reproduction
         | Need::RepeatedBuilds
         | Need::SourceForms
+        | Need::MissingKey
+        | Need::WrongKey
+        | Need::MissingCertificate
         | Need::SecondSwitch
         | Need::SecondSystem
         | Need::Egress => Reach::Switched,
     }
+}
+
+/// Whether it is observed on another machine than the subject.
+const fn is_elsewhere(need: Need) -> bool {
+    matches!(
+        need,
+        Need::Reproduction
+            | Need::RepeatedBuilds
+            | Need::SourceForms
+            | Need::MissingKey
+            | Need::WrongKey
+            | Need::MissingCertificate
+    )
 }
 
 #[cfg(test)]
@@ -138,6 +165,16 @@ mod tests {
     fn a_machine_goes_as_far_as_the_criteria_need(#[case] only: &[&str], #[case] reach: Reach) {
         assert_eq!(Selection::of(only, Reach::Switched).unwrap().reach(), reach);
         assert_eq!(Selection::of(only, Reach::Source).unwrap().reach(), Reach::Source);
+    }
+
+    #[test]
+    fn what_another_machine_tells_needs_no_subject() {
+        let selection =
+            Selection::of(&["secrets.missing-key-is-loud", "identity.deterministic"], Reach::Switched).unwrap();
+        assert_eq!((selection.reach(), selection.subject_reach()), (Reach::Switched, Reach::Source));
+        assert_eq!(Selection::of(&["identity.reproduced"], Reach::Switched).unwrap().subject_reach(), Reach::Switched);
+        let no_machine = Selection::of(&["secrets.*"], Reach::Source).unwrap();
+        assert!(!no_machine.needs(Need::MissingKey));
     }
 
     #[test]

@@ -35,6 +35,12 @@ pub enum Phase {
     SecondSwitch,
     /// The independent build on a second machine (runs beside the others).
     Reproduce,
+    /// A blank machine of its own that is switched without the key (beside the others, like the two that follow).
+    MissingKey,
+    /// The same with another key.
+    WrongKey,
+    /// The same without the certificate.
+    MissingCertificate,
     /// Destroying the machines and looking that nothing is left.
     Teardown,
     /// Judging the record.
@@ -59,6 +65,9 @@ impl Phase {
             Self::Probe => "probe",
             Self::SecondSwitch => "second_switch",
             Self::Reproduce => "reproduce",
+            Self::MissingKey => "missing_key",
+            Self::WrongKey => "wrong_key",
+            Self::MissingCertificate => "missing_certificate",
             Self::Teardown => "teardown",
             Self::Judge => "judge",
         }

@@ -15,7 +15,7 @@ use super::{
 const GLANCE: Duration = Duration::from_secs(2);
 
 /// A rebuild that runs in the guest as a transient unit of its own.
-pub(super) struct Rebuild<'a> {
+struct Rebuild<'a> {
     session: &'a Session,
     dir: String,
 }
@@ -36,9 +36,23 @@ fn subdirectory(directory: &str) -> Option<&str> {
     Some(directory.trim_matches('/')).filter(|dir| !matches!(*dir, "" | "."))
 }
 
+/// Switches the guest to the host in its checkout, once, as the transient unit `coldproof-<unit>`.
+pub(super) async fn switch(
+    setting: &Setting<'_>,
+    session: &Session,
+    phase: Phase,
+    unit: &str,
+) -> Result<RebuildObservation, RunError> {
+    let host = &setting.host.host;
+    let flake = flake_reference(host.flake.as_str(), host.attribute.as_str());
+    let environment = setting.network.guest_environment();
+    let running = Rebuild::start(session, unit, host.rebuild.as_str(), &flake, &environment).await?;
+    running.follow(setting, phase).await
+}
+
 impl<'a> Rebuild<'a> {
     /// Starts `command switch --flake …` under the recorder. It is never started twice under one `name`.
-    pub(super) async fn start(
+    async fn start(
         session: &'a Session,
         name: &str,
         command: &str,
@@ -66,7 +80,7 @@ impl<'a> Rebuild<'a> {
     }
 
     /// Follows it until it ends, telling what it does; returns what the recorder saw.
-    pub(super) async fn follow(self, setting: &Setting<'_>, phase: Phase) -> Result<RebuildObservation, RunError> {
+    async fn follow(self, setting: &Setting<'_>, phase: Phase) -> Result<RebuildObservation, RunError> {
         loop {
             let progress = self.wait(GLANCE).await?;
             setting.stopwatch.memory(phase, progress.memory_bytes);

@@ -18,7 +18,7 @@ use super::{Phase, Recorded, RunError, known::files_in, progress::millis, record
 
 /// Releases everything that the run still holds, judges the record and seals the bundle.
 pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBundle, RunError> {
-    let Recorded { controller, subject, witness } = recorded;
+    let Recorded { controller, subject, witness, deprived } = recorded;
     let mut record = record(&setting);
     record.source = Observed::of(controller.source);
     record.sops = controller.sops;
@@ -29,6 +29,9 @@ pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBun
     record.leaks = subject.leaks;
     record.tls = subject.tls;
     record.http = subject.http;
+    record.missing_key = deprived.missing_key;
+    record.wrong_key = deprived.wrong_key;
+    record.missing_certificate = deprived.missing_certificate;
     record.second_switch = subject.second_switch;
     record.second_system = subject.second_system;
     record.reproduction = witness.reproduction;
@@ -106,6 +109,9 @@ fn own_leaks(
     search.clean("source forms", &mut record.source_forms);
     search.clean("second switch", &mut record.second_switch);
     search.clean("second system", &mut record.second_system);
+    search.clean("missing key", &mut record.missing_key);
+    search.clean("wrong key", &mut record.wrong_key);
+    search.clean("missing certificate", &mut record.missing_certificate);
     search.clean("egress", &mut record.egress);
     if let Some(clean) = search.cleaned("expectations", &record.expectations) {
         record.expectations = clean;

@@ -34,7 +34,7 @@ use crate::{
     tools,
 };
 
-/// Everything that the three lines of work of a run share.
+/// Everything that the lines of work of a run share.
 pub(super) struct Setting<'a> {
     pub(super) host: &'a HostDefinition,
     pub(super) plan: &'a Plan,
@@ -48,6 +48,8 @@ pub(super) struct Setting<'a> {
     pub(super) key: Zeroizing<String>,
     /// The controller's own lease: private directories that must not outlive the run.
     pub(super) lease: Lease,
+    /// A private directory of the lease.
+    pub(super) work: PathBuf,
     /// The bundle in the making.
     pub(super) partial: PathBuf,
     hmac_key: Zeroizing<[u8; 32]>,
@@ -111,6 +113,7 @@ impl<'a> Setting<'a> {
             network,
             key,
             lease,
+            work,
             partial,
             hmac_key,
             ledger,

@@ -20,7 +20,7 @@ use rustls::pki_types::CertificateDer;
 use super::{
     Phase, Reach, RunError,
     guest::{CHECKOUT, Session},
-    rebuild::{Rebuild, flake_reference},
+    rebuild,
     setting::{PROBE_LIMIT, Setting},
 };
 use crate::{
@@ -53,7 +53,7 @@ pub(super) struct Subject {
 /// Runs the subject machine as far as the selected criteria need.
 pub(super) async fn run(setting: &Setting<'_>) -> Result<Subject, RunError> {
     let mut subject = Subject::default();
-    if setting.selection.reach() == Reach::Source {
+    if setting.selection.subject_reach() == Reach::Source {
         return Ok(subject);
     }
     let (mut machine, session) = setting.stopwatch.time(Phase::Boot, setting.machine("subject")).await?;
@@ -95,11 +95,11 @@ async fn live(
     let stopwatch = &setting.stopwatch;
     setting.inject(FaultStage::Blank, session).await?;
     subject.blank = stopwatch.time(Phase::Blank, blank(setting, session)).await?;
-    if setting.selection.reach() == Reach::Blank {
+    if setting.selection.subject_reach() == Reach::Blank {
         return Ok(());
     }
     subject.bootstrap = stopwatch.time(Phase::Bootstrap, bootstrap(setting, session)).await?;
-    if setting.selection.reach() == Reach::Bootstrapped {
+    if setting.selection.subject_reach() == Reach::Bootstrapped {
         return Ok(());
     }
     let committed = setting.committed().await;
@@ -152,14 +152,8 @@ async fn switch(
     phase: Phase,
     unit: &str,
 ) -> Result<Observed<RebuildObservation>, RunError> {
-    let host = &setting.host.host;
-    let flake = flake_reference(host.flake.as_str(), host.attribute.as_str());
-    let rebuild = async {
-        let running =
-            Rebuild::start(session, unit, host.rebuild.as_str(), &flake, &setting.network.guest_environment()).await?;
-        running.follow(setting, phase).await
-    };
-    Ok(Observed::of(setting.stopwatch.time(phase, rebuild).await?))
+    let switched = setting.stopwatch.time(phase, rebuild::switch(setting, session, phase, unit)).await?;
+    Ok(Observed::of(switched))
 }
 
 /// All facts after the switch: one round trip of the observer, the closure's bytes, and the view from outside.

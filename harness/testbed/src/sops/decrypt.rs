@@ -1,4 +1,4 @@
-//! Decrypting a file with one key alone, by the real sops.
+//! Decrypting a file with one key alone, and taking a value out of it, by the real sops.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -38,25 +38,41 @@ impl Sops<'_> {
     /// # Errors
     /// When sops cannot be run or takes too long. That it cannot decrypt is no error.
     pub(crate) async fn decrypt(&self, file: &Path) -> Result<Decrypted, SopsError> {
-        match self.run(file, &[]).await? {
+        match self.run("decrypt", file, &["--output-type", "json"], &[]).await? {
             Ok(document) => Ok(Decrypted { document: Ok(document), mac: Some(Ok(())) }),
             // A wrong code hides the values, which are facts of their own.
             Err((MAC_MISMATCH, words)) => {
-                let document = self.run(file, &["--ignore-mac"]).await?;
+                let document = self.run("decrypt", file, &["--output-type", "json", "--ignore-mac"], &[]).await?;
                 Ok(Decrypted { document: document.map_err(|(code, words)| said(code, &words)), mac: Some(Err(words)) })
             }
             Err((code, words)) => Ok(Decrypted { document: Err(said(code, &words)), mac: None }),
         }
     }
 
-    async fn run(&self, file: &Path, options: &[&str]) -> Result<Result<Zeroizing<String>, (i32, String)>, SopsError> {
+    /// Takes the value at `index`, for instance `["nested"]["key"]`, out of `file`, which is then authentic without it.
+    ///
+    /// # Errors
+    /// When sops cannot be run or takes too long. That it cannot do it is no error: the answer says why.
+    pub(crate) async fn unset(&self, file: &Path, index: &str) -> Result<Result<(), String>, SopsError> {
+        let done = self.run("unset", file, &[], &[index]).await?;
+        Ok(done.map(drop).map_err(|(code, words)| said(code, &words)))
+    }
+
+    async fn run(
+        &self,
+        subcommand: &str,
+        file: &Path,
+        options: &[&str],
+        operands: &[&str],
+    ) -> Result<Result<Zeroizing<String>, (i32, String)>, SopsError> {
         let failed = |source| SopsError::Run { program: self.program.to_owned(), source };
         let name = file.to_string_lossy();
         let mut command = Command::new(self.program);
         command
-            .args(["decrypt", "--input-type", Format::input_type(&name), "--output-type", "json"])
+            .args([subcommand, "--input-type", Format::input_type(&name)])
             .args(options)
             .arg(file)
+            .args(operands)
             // Nothing of the user's: a key in ~/.ssh or ~/.config would mask that this one does not fit.
             .env_clear()
             .env("HOME", "/nonexistent")

@@ -11,6 +11,7 @@ mod leaves;
 pub mod recipients;
 #[cfg(test)]
 mod tests;
+mod without;
 
 use std::{
     collections::BTreeMap,
@@ -25,6 +26,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 pub use error::SopsError;
+pub use without::Without;
 
 use self::{
     decrypt::{Decrypted, Sops},

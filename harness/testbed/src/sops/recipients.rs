@@ -1,9 +1,13 @@
 //! age identities from the key files that operators have, and the recipients that belong to them.
 
+use age::secrecy::ExposeSecret as _;
 use bech32::{Bech32, Hrp};
 use sha2::{Digest, Sha512};
-use ssh_key::PrivateKey;
+use ssh_key::{LineEnding, PrivateKey, private::Ed25519Keypair};
 use zeroize::Zeroizing;
+
+/// How an OpenSSH private key begins.
+const OPENSSH: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 
 /// Why a text is no private key that can decrypt a sops file. The text itself is never in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +38,7 @@ pub enum IdentityError {
 /// # Errors
 /// When there is not exactly one that can be used.
 pub fn identity_in(text: &str) -> Result<Zeroizing<String>, IdentityError> {
-    if text.contains("-----BEGIN OPENSSH PRIVATE KEY-----") {
+    if text.contains(OPENSSH) {
         return identity_of_ssh(text);
     }
     let lines = text.lines().map(str::trim).filter(|line| line.starts_with("AGE-SECRET-KEY-"));
@@ -51,6 +55,19 @@ pub fn identity_in(text: &str) -> Result<Zeroizing<String>, IdentityError> {
 /// When there is not exactly one that can be used.
 pub fn of_identity(text: &str) -> Result<String, IdentityError> {
     Ok(parse(&identity_in(text)?)?.to_public().to_string())
+}
+
+/// A new key of the same form as the one in the text, to which nothing was ever encrypted.
+///
+/// # Errors
+/// When it cannot be written in that form.
+pub fn stranger_to(text: &str) -> Result<Zeroizing<String>, IdentityError> {
+    if !text.contains(OPENSSH) {
+        return Ok(Zeroizing::new(format!("{}\n", age::x25519::Identity::generate().to_string().expose_secret())));
+    }
+    let seed = Zeroizing::new(rand::random::<[u8; 32]>());
+    let key = PrivateKey::from(Ed25519Keypair::from_seed(&seed));
+    key.to_openssh(LineEnding::LF).map_err(|error| IdentityError::Ssh(error.to_string()))
 }
 
 fn parse(identity: &str) -> Result<age::x25519::Identity, IdentityError> {
@@ -114,6 +131,17 @@ mod tests {
         let recipient = text.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
         assert_eq!(of_identity(&text).unwrap(), recipient);
         assert!(identity_in(&text).unwrap().starts_with("AGE-SECRET-KEY-1"));
+    }
+
+    #[test]
+    fn a_stranger_has_the_same_form_and_another_recipient() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ssh, _) = ssh_keygen(dir.path(), "ed25519", "");
+        for key in [IDENTITY, &ssh] {
+            let stranger = stranger_to(key).unwrap();
+            assert_eq!(stranger.contains(OPENSSH), key.contains(OPENSSH));
+            assert_ne!(of_identity(&stranger).unwrap(), of_identity(key).unwrap());
+        }
     }
 
     #[rstest]

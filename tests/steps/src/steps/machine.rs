@@ -9,6 +9,11 @@ async fn switched(world: &mut Proof) -> StepResult {
     Ok(world.testbed.rebuild().await?)
 }
 
+#[when(regex = r"^the operator switches it (?:without its key|with another key|without its certificate)$")]
+async fn switched_without(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.rebuild().await?)
+}
+
 #[when(regex = r"^(?:it is observed|another blank machine builds the same commit|its machine is destroyed)$")]
 async fn observed(world: &mut Proof) -> StepResult {
     Ok(world.testbed.rebuild().await?)
@@ -82,6 +87,21 @@ fn secrets_in_place(world: &mut Proof) -> StepResult {
 #[then("every secret has its declared owner, group and mode")]
 fn secret_modes(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds("secrets.modes")?)
+}
+
+#[then("the switch fails and names the missing key")]
+fn missing_key(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("secrets.missing-key-is-loud", facts::no_key_was_there_and_it_was_said)?)
+}
+
+#[then("the switch fails and says that the key does not fit")]
+fn wrong_key(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("secrets.wrong-key-is-loud", facts::another_key_was_there_and_it_was_said)?)
+}
+
+#[then("the switch fails and names the missing certificate")]
+fn missing_certificate(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("secrets.missing-certificate-is-loud", facts::the_certificate_was_missed)?)
 }
 
 #[then("no secret is anywhere but in its own file")]

@@ -1,4 +1,4 @@
-//! `secrets.*`: each secret where, what and whose it should be.
+//! Each secret where, what and whose it should be.
 
 use std::collections::BTreeMap;
 
