@@ -11,6 +11,8 @@ pub use exec::{Exec, Program};
 pub use network::{Network, NetworkError};
 pub use transport::ExecTransport;
 
+pub use coldproof_tunnel::NAMESERVER;
+
 /// Environment that tells systemd it runs in a container, and makes it follow the host's control groups: version 255
 /// and later refuse the first version of them otherwise (systemd's NEWS for 256).
 pub const SYSTEMD_PROC_CMDLINE: (&str, &str) =

@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use coldproof_container::{ExecTransport, Network, NetworkError};
+use coldproof_container::{ExecTransport, NAMESERVER, Network, NetworkError};
 use coldproof_machines::{
     deadline::Deadline,
     guest::{Guest, GuestCommand, TransportError},
@@ -34,7 +34,16 @@ use tokio::io::AsyncWriteExt as _;
 use crate::{engine::EngineError, exec::DockerExec, provider::accelerator};
 
 /// The engine lays files of its own over three of the image's, where they could neither be replaced nor be the image's.
-const UNCOVER: &str = "umount /etc/resolv.conf /etc/hostname /etc/hosts";
+/// Below them it has emptied the image's own, so these are written anew. A guest without a name server would ask itself,
+/// where nobody sees what it asks for.
+fn uncover() -> String {
+    format!(
+        "umount /etc/resolv.conf /etc/hostname /etc/hosts
+         [[ -s /etc/resolv.conf ]] || echo nameserver {NAMESERVER} >/etc/resolv.conf
+         [[ -s /etc/hosts ]] || printf '%s\\n' '127.0.0.1 localhost' \"127.0.1.1 $HOSTNAME\" '::1 localhost' >/etc/hosts
+         [[ -s /etc/hostname ]] || echo \"$HOSTNAME\" >/etc/hostname"
+    )
+}
 
 /// A container that runs, or has ended and can start again from its disk.
 pub(crate) struct DockerMachine {
@@ -177,7 +186,7 @@ impl Machine for DockerMachine {
             // The first process makes its bus before it starts anything that could be waited for.
             let booted = guest.settle_boot(deadline).await;
             booted.map_err(|error| self.boot_error(error))?;
-            let uncovered = guest.run(&GuestCommand::script(UNCOVER), deadline).await;
+            let uncovered = guest.run(&GuestCommand::script(uncover()), deadline).await;
             uncovered.map_err(|error| self.boot_error(error))?;
             let (services, forwards) = (self.services.as_slice(), self.forwards.iter().copied());
             let capture = self.packet_capture();

@@ -21,6 +21,10 @@ pub const GUEST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 /// The gateway's address; the tunnel looks at the guest from there.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
+/// The name server's address, as on QEMU's user-mode network. Nobody serves there; but a card must have the address, as a
+/// guest that gets no answer by ARP does not even send its question, which is to be captured.
+pub const NAMESERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
+
 /// What a stream is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {

@@ -7,7 +7,7 @@ use std::{
     process::{Command, id},
 };
 
-use coldproof_tunnel::{GATEWAY, GUEST_ADDRESS};
+use coldproof_tunnel::{GATEWAY, GUEST_ADDRESS, NAMESERVER};
 
 /// The guest's first process is in the guest's network, and this one is not.
 const GUEST_NETWORK: [&str; 2] = ["--net=/proc/1/ns/net", "--"];
@@ -18,7 +18,7 @@ const GATEWAY_MAC: &str = "52:55:0a:00:02:02";
 /// Sorts before whatever the guest has for its cards. It is on a RAM file system: nothing of it stays.
 const NETWORKD_FILE: &str = "/run/systemd/network/10-coldproof.network";
 
-/// Makes the guest's card with its peer here, and gives this end the gateway's and the services' addresses.
+/// Makes the guest's card with its peer here, and gives this end the addresses of gateway, name server and services.
 pub(crate) fn join(services: &[SocketAddrV4]) -> io::Result<()> {
     configure_guest()?;
     let own_id = id().to_string();
@@ -26,7 +26,7 @@ pub(crate) fn join(services: &[SocketAddrV4]) -> io::Result<()> {
     let peer = ["peer", "name", "uplink", "address", GATEWAY_MAC, "netns", &own_id];
     in_guest(&[card.as_slice(), &peer].concat())?;
     let mut addresses: Vec<Ipv4Addr> = services.iter().map(|service| *service.ip()).collect();
-    addresses.push(GATEWAY);
+    addresses.extend([GATEWAY, NAMESERVER]);
     addresses.sort_unstable();
     addresses.dedup();
     for address in addresses {
