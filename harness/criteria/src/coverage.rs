@@ -22,7 +22,9 @@ pub(crate) const COMPLETE: Criterion = Criterion::new(
     &[Need::Sops],
     complete,
 )
-.using(&[Need::System, Need::Reproduction]);
+.using(&[Need::System, Need::Reproduction])
+// A revision that does not evaluate fails the switch, and does not tell what it declares.
+.blocked_by(&["convergence.one-switch"]);
 
 const KINDS: [&str; 5] = ["unit:", "secret:", "sops-key:", "listener:", "source-form:"];
 

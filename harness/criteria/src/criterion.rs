@@ -91,7 +91,7 @@ impl Criterion {
         };
         for need in self.uses {
             if let Presence::Unavailable(cause) = need.presence(record) {
-                judgement.doubt(format!("{need} could not be observed: {cause}"));
+                judgement.doubt(self.explained(record, format!("{need} could not be observed: {cause}")));
             }
         }
         let blocker = judgement.has_absences().then(|| self.blocker(record)).flatten();

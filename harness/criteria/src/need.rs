@@ -43,10 +43,6 @@ pub enum Need {
     WrongKey,
     /// [`Record::missing_certificate`].
     MissingCertificate,
-    /// [`Record::reboot`].
-    Reboot,
-    /// [`Record::resize`].
-    Resize,
     /// [`Record::egress`].
     Egress,
     /// [`Record::teardown`].
@@ -61,6 +57,12 @@ pub(crate) enum Presence<'r> {
 }
 
 impl Need {
+    /// Whether it takes a blank machine, and a switch, that serve for nothing else.
+    #[must_use]
+    pub const fn is_apart(self) -> bool {
+        matches!(self, Self::MissingKey | Self::WrongKey | Self::MissingCertificate)
+    }
+
     pub(crate) fn presence(self, record: &Record) -> Presence<'_> {
         match self {
             Self::Source => presence(&record.source),
@@ -81,8 +83,6 @@ impl Need {
             Self::MissingKey => presence(&record.missing_key),
             Self::WrongKey => presence(&record.wrong_key),
             Self::MissingCertificate => presence(&record.missing_certificate),
-            Self::Reboot => presence(&record.reboot),
-            Self::Resize => presence(&record.resize),
             Self::Egress => presence(&record.egress),
             Self::Teardown => presence(&record.teardown),
         }
@@ -125,8 +125,6 @@ impl fmt::Display for Need {
             Self::MissingKey => "a switch without the age key",
             Self::WrongKey => "a switch with another age key",
             Self::MissingCertificate => "a switch without the certificate",
-            Self::Reboot => "the reboot",
-            Self::Resize => "the resize",
             Self::Egress => "the guest's network traffic",
             Self::Teardown => "the teardown",
         })

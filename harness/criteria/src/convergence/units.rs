@@ -7,7 +7,7 @@ use coldproof_evidence::{
     guest::{JournalObservation, SystemObservation, UnitObservation},
 };
 
-use super::{HARMLESS_JOBS, jobs::jobs};
+use super::{HARMLESS_JOBS, ONE_SWITCH, jobs::jobs, unmet};
 use crate::{
     criterion::{Criterion, Requires},
     judgement::{Judgement, mismatch, or_nothing},
@@ -54,7 +54,7 @@ fn no_failures(record: &Record) -> Option<Judgement> {
     }
     match journal {
         Some(journal) => {
-            journal_doubts(journal, &mut judgement);
+            journal_doubts(record, journal, &mut judgement);
             for failure in &journal.failures {
                 if !is_harmless(&failure.kind, &failure.result) {
                     let text = format!("{} {}", failure.kind.replace('-', " "), failure.result);
@@ -79,9 +79,14 @@ fn is_harmless(kind: &str, result: &str) -> bool {
     }
 }
 
-fn journal_doubts(journal: &JournalObservation, judgement: &mut Judgement) {
+fn journal_doubts(record: &Record, journal: &JournalObservation, judgement: &mut Judgement) {
     if journal.entries == 0 {
-        judgement.doubt("the journal has no entry since the switch began");
+        let silence = "the journal has no entry since the switch began";
+        // A switch that ended before it changed anything gave the journal nothing to tell.
+        judgement.doubt(match unmet(Requires::System, record) {
+            Some(_) => format!("blocked by {}: {silence}", ONE_SWITCH.name),
+            None => silence.to_owned(),
+        });
     }
     for gap in &journal.gaps {
         judgement.doubt(format!("the journal has a gap: {gap}"));

@@ -11,12 +11,16 @@ use crate::{
     need::Need,
 };
 
+/// A revision that does not build fails the switch, and has nothing that could be built again.
+const WITHOUT_BUILD: &[&str] = &["convergence.one-switch"];
+
 pub(crate) const DETERMINISTIC: Criterion = Criterion::new(
     "identity.deterministic",
     "what a machine has built of the closure it rebuilds bit for bit",
     &[Need::RepeatedBuilds],
     deterministic,
-);
+)
+.blocked_by(WITHOUT_BUILD);
 
 pub(crate) const SOURCE_FORMS: Criterion = Criterion::new(
     "identity.source-forms",
@@ -24,6 +28,7 @@ pub(crate) const SOURCE_FORMS: Criterion = Criterion::new(
     &[Need::SourceForms],
     source_forms,
 )
+.blocked_by(WITHOUT_BUILD)
 .declared_when(|expected| waiver(expected, "path").is_none());
 
 fn deterministic(record: &Record) -> Option<Judgement> {
