@@ -130,6 +130,7 @@ fn a_wrong_argument_is_refused(#[case] arguments: &[&str], #[case] said: &[&str]
 
 #[rstest]
 #[case::unknown_fault(&["reference", "new", "--fault", "nope"], &["there is no fault `nope`", "--list-faults"])]
+#[case::no_fault_chosen(&["selftest", "--only", "gitlnk-*"], &["`gitlnk-*` names neither a fault nor", "--list-faults"])]
 #[case::not_empty(&["reference", "world"], &["world: it is not empty; name a directory"])]
 #[case::no_directory(&["reference", "world/coldproof.toml"], &["it cannot be used", "name a directory"])]
 #[case::below_a_file(&["reference", "world/coldproof.toml/new"], &["it cannot be", "name a directory"])]

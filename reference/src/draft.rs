@@ -138,6 +138,11 @@ impl Draft {
         self.chain(&LEAF_NAMES, 80)
     }
 
+    /// A chain for the same names and key that ends at the moment in which it is made.
+    pub(crate) fn expired_chain(&self) -> Result<String> {
+        self.chain(&LEAF_NAMES, 90)
+    }
+
     pub(crate) fn set_certificate(&mut self, pem: &str) {
         self.secrets.insert("wildcard_cert".into(), Zeroizing::new(pem.to_owned()));
     }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use coldproof_criteria::{CRITERIA, Criterion};
 use coldproof_evidence::{bundle::SealedBundle, record::RunContext};
 use coldproof_reference::{Fault, Layer};
 use coldproof_selftest::{Matrix, Outcome, Trial};
@@ -22,10 +23,7 @@ pub(super) async fn run(faults: Vec<&'static Fault>, provider: Option<Provider>,
     let (clean, context) = clean(provider).await?;
     display.ended(&clean);
     let mut trials = vec![clean];
-    if trials[0].outcome == Outcome::Inconclusive {
-        let same = "the clean host could not be proven, so this was not tried";
-        trials.extend(faults.iter().map(|fault| Trial::inconclusive(Some(fault), same.to_owned(), 0)));
-    } else {
+    if trials[0].outcome != Outcome::Inconclusive {
         trials.extend(side_by_side(&faults, provider, &context.provider, jobs, &display).await?);
     }
     Ok(Matrix::new(trials, &context, day, jobs, millis(began)))
@@ -83,17 +81,28 @@ async fn faulty(fault: &'static Fault, provider: Option<Provider>) -> Trial {
     }
 }
 
-/// Proves a fresh world, by every criterion that can see the fault at all.
+/// Proves a fresh world.
 async fn prove(fault: Option<&'static Fault>, provider: Option<Provider>) -> Result<SealedBundle> {
     let line = Line::new(fault.map(|fault| fault.name));
     let world = ReferenceWorld::write(fault.map(|fault| fault.name)).await?;
     let host = HostDefinition::load(&world.definition())?;
     let mut plan = Plan::new(world.dir.join("bundle"), coldproof_reference::image_recipe());
     plan.provider = provider;
-    if fault.is_some_and(|fault| fault.layer == Layer::Source) {
-        plan.at_most = Reach::Source;
+    if let Some(fault) = fault {
+        plan.only = judged_by(fault);
+        if fault.layer == Layer::Source {
+            plan.at_most = Reach::Source;
+        }
     }
     Ok(run::run(&host, &plan, &line).await?)
+}
+
+/// Every criterion, but for those that take a machine of their own and that the fault does not list: what they look at,
+/// a clean host shows as well.
+fn judged_by(fault: &Fault) -> Vec<String> {
+    let apart = |criterion: &Criterion| criterion.needs.iter().any(|need| need.is_apart());
+    let judging = CRITERIA.iter().filter(|c| !apart(c) || fault.criterion.contains(&c.name));
+    judging.map(|criterion| criterion.name.to_owned()).collect()
 }
 
 fn is_the_callers(error: &anyhow::Error) -> bool {

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     fn finding(criterion: &str, outcome: Outcome) -> Finding {
-        Finding { criterion: criterion.into(), outcome, subjects: 2, evidence: Vec::new() }
+        Finding { criterion: criterion.into(), outcome, subjects: 2, evidence: Vec::new(), quote: None }
     }
 
     fn fail() -> Outcome {

@@ -11,7 +11,8 @@ const BEGIN: &str = "\
 
 A fault breaks one thing in a fresh reference world. `coldproof selftest` proves that each is caught by exactly the criteria
 that it lists: none is missed, nothing unrelated fails, and the clean host passes. What a fault keeps from being judged is
-inconclusive; trouble of the infrastructure never counts as caught. This page was written by `coldproof selftest --markdown`.
+inconclusive; trouble of the infrastructure never counts as caught. Criteria that take a machine of their own are judged on
+the clean host, and with the faults that list them. This page was written by `coldproof selftest --markdown`.
 
 ```
 coldproof selftest --provider docker              every fault, in containers
@@ -53,4 +54,20 @@ pub fn page(matrix: &Matrix) -> String {
 fn row(fault: &Fault) -> String {
     let criteria: Vec<_> = fault.criterion.iter().map(|criterion| format!("`{criterion}`")).collect();
     format!("| `{}` | {} | {} |\n", fault.name, fault.summary, criteria.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../../docs/faults.md");
+
+    #[test]
+    fn the_page_lists_every_fault_as_it_is_and_no_other() {
+        let listed: Vec<_> =
+            PAGE.lines().filter(|line| line.starts_with("| `")).map(|line| format!("{line}\n")).collect();
+        let layers = [Layer::Source, Layer::Guest, Layer::Switch];
+        let expected = layers.iter().flat_map(|layer| faults().iter().filter(move |fault| fault.layer == *layer));
+        assert_eq!(listed, expected.map(row).collect::<Vec<_>>(), "write it anew: coldproof selftest --markdown");
+    }
 }

@@ -41,6 +41,9 @@ impl Display for Text<'_> {
         }
         let (_, faults): (Vec<_>, Vec<_>) = matrix.trials.iter().partition(|trial| trial.name == CLEAN);
         let word = matrix.verdict.word().to_uppercase();
+        if faults.is_empty() {
+            return writeln!(f, "\n{word}: the clean host could not be proven, so no fault was tried");
+        }
         write!(
             f,
             "\n{word}: {} of {} faults caught by exactly the criteria that they list",

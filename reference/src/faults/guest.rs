@@ -21,10 +21,28 @@ macro_rules! scripted {
 pub(super) const FAULTS: &[Fault] = &[
     scripted!("key-on-blank-machine", Blank, ["blank.inventory"], "the blank machine already holds an age key"),
     scripted!(
+        "state-on-blank-machine",
+        Blank,
+        ["blank.inventory"],
+        "the blank machine already has a service's state directory"
+    ),
+    scripted!(
         "bootstrap-key-readable",
         Bootstrapped,
         ["blank.one-secret"],
         "the delivered key can be read by every account of the machine"
+    ),
+    scripted!(
+        "bootstrap-key-altered",
+        Bootstrapped,
+        ["blank.one-secret"],
+        "somebody has edited the delivered key's file"
+    ),
+    scripted!(
+        "name-looked-up",
+        Switched,
+        ["isolation.egress"],
+        "the guest asks for the address of a host that nobody declared"
     ),
     scripted!(
         "profile-points-elsewhere",
@@ -44,8 +62,29 @@ pub(super) const FAULTS: &[Fault] = &[
         ["identity.contents"],
         "a file of the closure was changed after it was built"
     ),
+    scripted!(
+        "store-mode-changed",
+        Switched,
+        ["identity.contents"],
+        "a file of the closure was made executable after it was built"
+    ),
     scripted!("secret-empty", Switched, ["secrets.in-place"], "a decrypted secret is an empty file"),
+    scripted!(
+        "secret-with-newline",
+        Switched,
+        ["secrets.in-place"],
+        "a decrypted secret has a newline that git's lacks"
+    ),
+    scripted!("secret-on-disk", Switched, ["secrets.in-place"], "a decrypted secret is a link to a file on a disk"),
     scripted!("secret-mode", Switched, ["secrets.modes"], "a decrypted secret can be read by everybody"),
+    scripted!("secret-owner", Switched, ["secrets.modes"], "a decrypted secret belongs to another account"),
+    scripted!(
+        "secret-link-is-a-copy",
+        Switched,
+        ["secrets.modes"],
+        "where a service looks for its certificate there is a copy, not a link to the secret"
+    ),
+    scripted!("bootstrap-key-copied", Switched, ["leaks.none"], "the delivered key was copied to a second place"),
     scripted!(
         "secret-in-arguments",
         Switched,
@@ -87,6 +126,12 @@ pub(super) const FAULTS: &[Fault] = &[
         Switched,
         ["convergence.running", "services.units"],
         "a declared unit is stopped after the switch"
+    ),
+    scripted!(
+        "server-killed",
+        Switched,
+        ["convergence.no-failures", "convergence.running", "services.units"],
+        "the TLS front end was killed, as for want of memory, and nothing has started it again"
     ),
     scripted!("page-gone", Switched, ["services.http"], "the page that a declared URL serves is not there"),
     scripted!(

@@ -2,6 +2,7 @@
 
 mod deprived;
 mod guest;
+mod served;
 mod source;
 mod switch;
 
@@ -65,10 +66,11 @@ const IMPOSSIBLE: &[(&str, &str, &str)] = &[(
     "where a kernel writes core dumps is one setting for a container and its host, which is not the container's to change",
 )];
 
-/// Every fault: of the repositories, of a machine, of a switch, of a switch that lacks something.
+/// Every fault: of the repositories, of a machine, of a switch, of what is served after one, of a switch that lacks
+/// something.
 #[must_use]
 pub fn faults() -> &'static [Fault] {
     static ALL: LazyLock<Vec<Fault>> =
-        LazyLock::new(|| [source::FAULTS, guest::FAULTS, switch::FAULTS, deprived::FAULTS].concat());
+        LazyLock::new(|| [source::FAULTS, guest::FAULTS, switch::FAULTS, served::FAULTS, deprived::FAULTS].concat());
     &ALL
 }

@@ -12,6 +12,9 @@ use crate::{
     world::World,
 };
 
+/// A secret that nothing needs any more.
+const OBSOLETE: &str = "obsolete_token";
+
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "operator-tree-dirty",
@@ -21,11 +24,25 @@ pub(super) const FAULTS: &[Fault] = &[
         how: |draft| with_operator_tree(draft, dirty),
     },
     Fault {
+        name: "operator-tree-unpushed",
+        layer: Layer::Source,
+        criterion: &["source.recursive-clone"],
+        summary: "the operator's own checkout has a commit that was never pushed",
+        how: |draft| with_operator_tree(draft, commit),
+    },
+    Fault {
         name: "token-in-git-config",
         layer: Layer::Source,
         criterion: &["source.no-credentials"],
         summary: "the operator's own checkout has an access token in .git/config",
         how: |draft| with_operator_tree(draft, put_token),
+    },
+    Fault {
+        name: "token-in-submodule-remote",
+        layer: Layer::Source,
+        criterion: &["source.no-credentials"],
+        summary: "the secrets' remote in the operator's own checkout has an access token in its URL",
+        how: |draft| with_operator_tree(draft, put_token_into_remote),
     },
     Fault {
         name: "gitlink-old",
@@ -48,6 +65,20 @@ pub(super) const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        name: "sops-file-hand-edited",
+        layer: Layer::Source,
+        criterion: &["source.secrets-encrypted"],
+        summary: "a value was removed from the sops file with an editor, so that the file's MAC does not verify",
+        how: |draft| {
+            draft.secrets.insert(OBSOLETE.into(), token());
+            draft.tamper = Some(|sops_file| {
+                let kept = sops_file.lines().filter(|line| !line.starts_with(&format!("{OBSOLETE}:")));
+                Ok(kept.map(|line| format!("{line}\n")).collect())
+            });
+            Ok(())
+        },
+    },
+    Fault {
         name: "recipient-undeclared",
         layer: Layer::Source,
         criterion: &["source.recipients-exact"],
@@ -55,6 +86,17 @@ pub(super) const FAULTS: &[Fault] = &[
         how: |draft| {
             let third = AgeIdentity::generate().recipient();
             draft.creation_rules = format!("{},{third}\n", draft.creation_rules.trim_end());
+            Ok(())
+        },
+    },
+    Fault {
+        name: "recipient-missing",
+        layer: Layer::Source,
+        criterion: &["source.recipients-exact"],
+        summary: "the secrets are not encrypted to the host's own key",
+        how: |draft| {
+            let host = format!(",{}", draft.host_key.age.recipient());
+            draft.creation_rules = draft.creation_rules.replace(&host, "");
             Ok(())
         },
     },
@@ -111,6 +153,21 @@ fn dirty(world: &World) -> Result<()> {
     clone_operator_tree(world)?;
     let mut file = fs::OpenOptions::new().append(true).open(world.operator().join(HOST_FILE))?;
     Ok(writeln!(file, "# To do: turn the backups on again.")?)
+}
+
+fn commit(world: &World) -> Result<()> {
+    dirty(world)?;
+    let author = ["-c", "user.name=Operator", "-c", "user.email=operator@ci.example.test"];
+    let commit = ["commit", "--quiet", "--all", "--message", "Note what is to be done"];
+    git(&world.operator(), &[&author[..], &commit[..]].concat())?;
+    Ok(())
+}
+
+fn put_token_into_remote(world: &World) -> Result<()> {
+    clone_operator_tree(world)?;
+    let url = format!("https://ci:{}@git.example.org/secrets.git", *token());
+    git(&world.operator().join("secrets"), &["remote", "set-url", "origin", &url])?;
+    Ok(())
 }
 
 fn put_token(world: &World) -> Result<()> {

@@ -1,8 +1,6 @@
 //! Faults in what is committed that only a switch of their own brings out.
 
 use anyhow::{Context as _, Result};
-use rcgen::KeyPair;
-use zeroize::Zeroizing;
 
 use super::{Fault, Layer};
 use crate::draft::{Draft, HOST_FILE};
@@ -84,62 +82,6 @@ pub(super) const FAULTS: &[Fault] = &[
         },
     },
     Fault {
-        name: "state-gone-at-reboot",
-        layer: Layer::Switch,
-        criterion: &["lifecycle.reboot"],
-        summary: "a unit needs a file under /run that an activation makes the first time only, so that no reboot has it",
-        how: |draft| {
-            let once = "test -e /var/lib/ci-installed || { touch /run/ci-bridge.sock; touch /var/lib/ci-installed; }";
-            activation_snippet(draft, "bridge", once)?;
-            serve(draft, "bridge", "ExecStartPre = \"/usr/bin/test -e /run/ci-bridge.sock\"; ")
-        },
-    },
-    Fault {
-        name: "sized-at-first-start",
-        layer: Layer::Switch,
-        criterion: &["lifecycle.resize"],
-        summary: "an app is set up for the memory that it finds at its first start, and refuses to start with much more",
-        how: |draft| {
-            let refuse = "{ echo 'drone: its cache was made for another machine' >&2; exit 1; }";
-            let sized = format!(
-                "if [[ $app == drone ]]; then\n  \
-                 read -r _ memory _ </proc/meminfo\n  \
-                 [[ -e $state/memory ]] || echo \"$memory\" >\"$state/memory\"\n  \
-                 read -r sized <\"$state/memory\"\n  \
-                 ((memory < sized + sized / 8)) || {refuse}\nfi\n"
-            );
-            let fetch = "[[ -d $state/catalogue ]] || fetch";
-            draft.edit(RECONCILE, fetch, &format!("{sized}{fetch}"))
-        },
-    },
-    Fault {
-        name: "memory-nearly-exhausted",
-        layer: Layer::Switch,
-        criterion: &["resources.peak-memory"],
-        summary: "an app fills nearly all of the memory for a moment while it is set up",
-        how: |draft| {
-            // A file in a RAM file system that nobody else sees: taken and given back at once.
-            let fill = "unshare --mount bash -euc '\n  \
-                 mount -t tmpfs -o size=100% tmpfs /mnt\n  \
-                 while read -r name kibibytes _; do [[ $name != MemAvailable: ]] || fallocate -l $((kibibytes * 31 / 32))K /mnt/cache; done </proc/meminfo\n  \
-                 sleep 1'";
-            in_backupbot(draft, fill)
-        },
-    },
-    Fault {
-        name: "disk-nearly-filled",
-        layer: Layer::Switch,
-        criterion: &["resources.peak-disk"],
-        summary: "an app fills nearly all of the disk for a moment while it is set up",
-        how: |draft| {
-            let fill = "free=$(stat --file-system --format='%a * %S' \"$state\")\n  \
-                 fallocate -l $((free * 31 / 32)) \"$state/backup\"\n  \
-                 sleep 1\n  \
-                 rm \"$state/backup\"";
-            in_backupbot(draft, fill)
-        },
-    },
-    Fault {
         name: "unit-calls-out",
         layer: Layer::Switch,
         criterion: &["isolation.egress"],
@@ -166,64 +108,77 @@ pub(super) const FAULTS: &[Fault] = &[
         },
     },
     Fault {
-        name: "intermediate-missing",
+        name: "configuration-misspelt",
         layer: Layer::Switch,
-        criterion: &["tls.chain"],
-        summary: "the certificate in git, and so the server, lacks the intermediate",
+        criterion: &["convergence.one-switch"],
+        summary: "an option of the committed configuration is misspelt, so that nothing is built",
+        how: |draft| draft.edit(HOST_FILE, "    hostName = ", "    hostname = "),
+    },
+    Fault {
+        name: "timer-not-wanted",
+        layer: Layer::Switch,
+        criterion: &["convergence.running", "services.units"],
+        summary: "a declared timer is wanted by nothing, so that the switch does not start it",
         how: |draft| {
-            let leaf = draft.bare_leaf()?;
-            draft.set_certificate(&leaf);
-            Ok(())
+            let timer = "systemd.timers.backup.timerConfig.OnCalendar = \"daily\";";
+            draft.declare(&format!("  {timer}"))?;
+            add_service(draft, "backup", "serviceConfig = { Type = \"oneshot\"; ExecStart = \"/bin/true\"; };")?;
+            let declared = "[services.backup]\nunit = \"backup.timer\"\nstate = \"active\"\n\n";
+            draft.edit_definition("[services.deploy-proxy]", &format!("{declared}[services.deploy-proxy]"))
         },
     },
     Fault {
-        name: "leaf-about-to-expire",
+        name: "unit-undeclared",
         layer: Layer::Switch,
-        criterion: &["tls.validity"],
-        summary: "the leaf in git, and so the one that is served, is valid for less than the declared days",
+        criterion: &["coverage.complete"],
+        summary: "the configuration starts a unit that the host definition does not name",
         how: |draft| {
-            let chain = draft.expiring_chain()?;
-            draft.set_certificate(&chain);
-            Ok(())
+            let settings = "wantedBy = [ \"multi-user.target\" ]; serviceConfig.ExecStart = \"/bin/sleep infinity\";";
+            add_service(draft, "metrics", settings)
         },
     },
     Fault {
-        name: "old-protocols-spoken",
+        name: "activation-not-repeatable",
         layer: Layer::Switch,
-        criterion: &["tls.protocols"],
-        summary: "the server still speaks TLS 1.0 and 1.1",
+        criterion: &["convergence.idempotent"],
+        summary: "an activation snippet makes a directory, and fails where it is already there",
+        how: |draft| activation_snippet(draft, "migrate", "mkdir /var/lib/ci-migrated"),
+    },
+    Fault {
+        name: "secret-mode-drifts",
+        layer: Layer::Switch,
+        criterion: &["convergence.idempotent"],
+        summary: "every activation but the first lets everybody read a secret",
         how: |draft| {
-            // Their signatures are below OpenSSL's own least security level.
-            let allowed = "ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3;\n    ssl_ciphers DEFAULT:@SECLEVEL=0;";
-            draft.edit("hosts/cc-ci/nginx.conf", "ssl_protocols TLSv1.2 TLSv1.3;", allowed)
+            let share =
+                "[[ ! -e /var/lib/ci-shared ]] || chmod 0444 /run/secrets/registry_password; touch /var/lib/ci-shared";
+            let snippet = format!("{{ deps = [ \"setupSecrets\" ]; text = ''{share}''; }}");
+            draft.declare(&format!("  system.activationScripts.share = {snippet};"))
         },
     },
     Fault {
-        name: "leaf-lacks-names",
+        name: "reference-toplevel-old",
         layer: Layer::Switch,
-        criterion: &["tls.names"],
-        summary: "the leaf in git names one host only, not the wildcard",
+        criterion: &["identity.toplevel"],
+        summary: "the host definition names a toplevel that the revision does not build",
         how: |draft| {
-            let chain = draft.chain(&["ci.example.test"], 0)?;
-            draft.set_certificate(&chain);
-            Ok(())
+            let old = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-cc-ci-coldproof-reference-0";
+            draft.edit_definition("[host]\n", &format!("[host]\ntoplevel = \"{old}\"\n"))
         },
     },
     Fault {
-        name: "key-of-another-leaf",
+        name: "secret-in-unit-environment",
         layer: Layer::Switch,
-        criterion: &[
-            "tls.key-matches",
-            "convergence.one-switch",
-            "convergence.no-failures",
-            "convergence.running",
-            "services.units",
-        ],
-        summary: "the private key in git belongs to another leaf, so the server does not start",
+        criterion: &["source.no-credentials", "leaks.none"],
+        summary: "a unit is committed with a password in its environment",
         how: |draft| {
-            let other = Zeroizing::new(KeyPair::generate()?.serialize_pem());
-            draft.secrets.insert("wildcard_key".into(), other);
-            Ok(())
+            let value = draft.secrets.get("registry_password").context("the reference host has this secret")?;
+            let password = format!("{{ REGISTRY_PASSWORD = \"{}\"; }}", value.as_str());
+            let declared = "      environment.CATALOGUE = catalogue;";
+            let with_password = format!(
+                "      environment = {{ CATALOGUE = catalogue; }} // (if app == \"proxy\" then {password} else {{ }});"
+            );
+            draft.edit(HOST_FILE, declared, &with_password)
         },
     },
 ];
@@ -238,16 +193,16 @@ fn unordered(draft: &mut Draft) -> Result<()> {
     )
 }
 
+/// Adds a service to those that the host declares.
+fn add_service(draft: &mut Draft, name: &str, settings: &str) -> Result<()> {
+    let first = "    nginx = {\n      description";
+    draft.edit(HOST_FILE, first, &format!("    {name} = {{ {settings} }};\n{first}"))
+}
+
 fn activation_snippet(draft: &mut Draft, name: &str, script: &str) -> Result<()> {
     draft.declare(&format!(
         "  system.activationScripts.{name} = {{ deps = [ \"etc\" ]; text = ''\n    {script}\n  ''; }};"
     ))
-}
-
-/// Has the last reconciler run a script before its work.
-fn in_backupbot(draft: &mut Draft, script: &str) -> Result<()> {
-    let fetch = "[[ -d $state/catalogue ]] || fetch";
-    draft.edit(RECONCILE, fetch, &format!("if [[ $app == backupbot ]]; then\n  {script}\nfi\n{fetch}"))
 }
 
 /// Adds settings to `serviceConfig` of one reconciler.

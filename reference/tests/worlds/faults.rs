@@ -7,7 +7,7 @@ use coldproof_reference::{Layer, faults};
 use rstest::rstest;
 
 /// What is judged of every host that declares the subjects.
-const CRITERIA: [&str; 40] = [
+const CRITERIA: [&str; 36] = [
     "blank.inventory",
     "blank.one-secret",
     "convergence.idempotent",
@@ -22,10 +22,6 @@ const CRITERIA: [&str; 40] = [
     "identity.toplevel",
     "isolation.egress",
     "leaks.none",
-    "lifecycle.reboot",
-    "lifecycle.resize",
-    "resources.peak-disk",
-    "resources.peak-memory",
     "secrets.each-recipient",
     "secrets.in-place",
     "secrets.missing-certificate-is-loud",

@@ -11,7 +11,6 @@ mod error;
 mod guest;
 mod guest_network;
 mod known;
-mod lifecycle;
 mod machines;
 mod plan;
 mod preflight;

@@ -2,7 +2,6 @@
 
 mod command;
 mod given;
-mod lifecycle;
 mod machine;
 mod source;
 mod tls;
