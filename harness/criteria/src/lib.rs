@@ -14,7 +14,9 @@ mod identity;
 mod isolation;
 mod judgement;
 mod leaks;
+mod lifecycle;
 mod need;
+mod resources;
 mod secrets;
 mod select;
 mod services;
@@ -67,6 +69,10 @@ pub static CRITERIA: &[Criterion] = &[
     tls::UNKNOWN_NAME,
     services::UNITS,
     services::HTTP,
+    resources::PEAK_MEMORY,
+    resources::PEAK_DISK,
+    lifecycle::REBOOT,
+    lifecycle::RESIZE,
     teardown::CLEAN,
 ];
 

@@ -43,6 +43,10 @@ pub enum Need {
     WrongKey,
     /// [`Record::missing_certificate`].
     MissingCertificate,
+    /// [`Record::reboot`].
+    Reboot,
+    /// [`Record::resize`].
+    Resize,
     /// [`Record::egress`].
     Egress,
     /// [`Record::teardown`].
@@ -83,6 +87,8 @@ impl Need {
             Self::MissingKey => presence(&record.missing_key),
             Self::WrongKey => presence(&record.wrong_key),
             Self::MissingCertificate => presence(&record.missing_certificate),
+            Self::Reboot => presence(&record.reboot),
+            Self::Resize => presence(&record.resize),
             Self::Egress => presence(&record.egress),
             Self::Teardown => presence(&record.teardown),
         }
@@ -125,6 +131,8 @@ impl fmt::Display for Need {
             Self::MissingKey => "a switch without the age key",
             Self::WrongKey => "a switch with another age key",
             Self::MissingCertificate => "a switch without the certificate",
+            Self::Reboot => "the reboot",
+            Self::Resize => "the resize",
             Self::Egress => "the guest's network traffic",
             Self::Teardown => "the teardown",
         })

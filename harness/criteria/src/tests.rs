@@ -121,6 +121,8 @@ fn empty(record: &mut Record) {
     of(&mut record.missing_key);
     of(&mut record.wrong_key);
     of(&mut record.missing_certificate);
+    of(&mut record.reboot);
+    of(&mut record.resize);
     of(&mut record.egress);
     of(&mut record.teardown);
 }
@@ -162,7 +164,7 @@ fn a_criterion_is_judged_on_the_observations_that_it_lists() {
     }
 }
 
-const ALL: [Need; 18] = [
+const ALL: [Need; 20] = [
     Need::Source,
     Need::Sops,
     Need::Blank,
@@ -179,6 +181,8 @@ const ALL: [Need; 18] = [
     Need::MissingKey,
     Need::WrongKey,
     Need::MissingCertificate,
+    Need::Reboot,
+    Need::Resize,
     Need::Egress,
     Need::Teardown,
 ];
@@ -205,6 +209,8 @@ fn set(record: &mut Record, need: Need, cause: Option<String>) {
         Need::MissingKey => record.missing_key = of(cause),
         Need::WrongKey => record.wrong_key = of(cause),
         Need::MissingCertificate => record.missing_certificate = of(cause),
+        Need::Reboot => record.reboot = of(cause),
+        Need::Resize => record.resize = of(cause),
         Need::Egress => record.egress = of(cause),
         Need::Leaks => record.leaks = of(cause),
         Need::OwnLeaks => record.own_leaks = of(cause),

@@ -33,6 +33,9 @@ pub struct Expectations {
     pub required: Vec<String>,
     /// Seconds within which the switch must have converged.
     pub deadline_secs: u64,
+    /// The machine's size.
+    #[serde(default)]
+    pub machine: ExpectedMachine,
 }
 
 /// What is declared about the repositories.
@@ -130,4 +133,13 @@ pub struct ExpectedUrl {
     pub url: String,
     /// The HTTP status that it must answer with.
     pub status: u16,
+}
+
+/// The size of the machine on which the host is to be rebuilt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedMachine {
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Disk in bytes.
+    pub disk_bytes: u64,
 }

@@ -100,6 +100,9 @@ pub struct SystemObservation {
     pub journal: JournalObservation,
     /// Target of /run/current-system, resolved.
     pub running_system: Option<String>,
+    /// Target of /run/booted-system, resolved; none where no generation was booted yet.
+    #[serde(default)]
+    pub booted_system: Option<String>,
     /// Target of the system profile, resolved.
     pub profile_system: Option<String>,
     /// What runs calls itself: contents of nixos-version.

@@ -13,6 +13,7 @@ pub mod expectations;
 pub mod finding;
 pub mod guest;
 pub mod leaks;
+pub mod lifecycle;
 pub mod rebuild;
 pub mod record;
 pub mod request;

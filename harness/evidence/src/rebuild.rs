@@ -35,6 +35,8 @@ pub struct RebuildObservation {
     pub cpu_us: u64,
     /// The most by which the store's file system grew at any time while it ran, in bytes, as sampled.
     pub disk_peak_bytes: Option<u64>,
+    /// The least that was free on the store's file system for whoever is not root, in bytes, as sampled.
+    pub least_free_bytes: Option<u64>,
     /// How memory and CPU time were measured, in words for a person.
     pub measured: String,
 }

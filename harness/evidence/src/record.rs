@@ -10,6 +10,7 @@ use crate::{
     deprived::DeprivedSwitch,
     guest::{BootstrapObservation, Inventory, Reproduction, SystemObservation},
     leaks::LeaksObservation,
+    lifecycle::LifecycleObservation,
     rebuild::RebuildObservation,
     served::{EgressObservation, HttpObservation, TeardownObservation, TlsObservation},
     source::{SopsObservation, SourceObservation},
@@ -135,6 +136,10 @@ pub struct Record {
     pub wrong_key: Observed<DeprivedSwitch>,
     /// The switch of another blank machine to a commit whose sops file lacks the certificate.
     pub missing_certificate: Observed<DeprivedSwitch>,
+    /// The guest after a reboot, and what came of that.
+    pub reboot: Observed<LifecycleObservation>,
+    /// The guest on a larger machine, and what came of that.
+    pub resize: Observed<LifecycleObservation>,
     /// What the guest sent towards the outside, over the whole life of the machine.
     pub egress: Observed<EgressObservation>,
     /// What was left.

@@ -15,6 +15,7 @@ use crate::{bus::Bus, checkout, journal, manager, secrets, sockets, unit_files, 
 /// How long units that are on their way are waited for, so that what is observed is a settled system.
 const PATIENCE: Duration = Duration::from_secs(60);
 const RUNNING: &str = "/run/current-system";
+const BOOTED: &str = "/run/booted-system";
 const PROFILE: &str = "/nix/var/nix/profiles/system";
 
 /// Observes the guest. The closure is not among the facts: `observer closure` takes its own time.
@@ -43,6 +44,7 @@ pub(crate) fn observe(request: &ObserveRequest) -> anyhow::Result<SystemObservat
         profile_system: resolved(PROFILE),
         system_version: running_system.as_deref().and_then(version),
         running_system,
+        booted_system: resolved(BOOTED),
         closure: Vec::new(),
         secrets: secrets::observe(request)?,
         listeners: sockets::observe(),

@@ -82,6 +82,62 @@ pub(super) const FAULTS: &[Fault] = &[
         },
     },
     Fault {
+        name: "state-gone-at-reboot",
+        layer: Layer::Switch,
+        criterion: &["lifecycle.reboot"],
+        summary: "a unit needs a file under /run that an activation makes the first time only, so that no reboot has it",
+        how: |draft| {
+            let once = "test -e /var/lib/ci-installed || { touch /run/ci-bridge.sock; touch /var/lib/ci-installed; }";
+            activation_snippet(draft, "bridge", once)?;
+            serve(draft, "bridge", "ExecStartPre = \"/usr/bin/test -e /run/ci-bridge.sock\"; ")
+        },
+    },
+    Fault {
+        name: "sized-at-first-start",
+        layer: Layer::Switch,
+        criterion: &["lifecycle.resize"],
+        summary: "an app is set up for the memory that it finds at its first start, and refuses to start with much more",
+        how: |draft| {
+            let refuse = "{ echo 'drone: its cache was made for another machine' >&2; exit 1; }";
+            let sized = format!(
+                "if [[ $app == drone ]]; then\n  \
+                 read -r _ memory _ </proc/meminfo\n  \
+                 [[ -e $state/memory ]] || echo \"$memory\" >\"$state/memory\"\n  \
+                 read -r sized <\"$state/memory\"\n  \
+                 ((memory < sized + sized / 8)) || {refuse}\nfi\n"
+            );
+            let fetch = "[[ -d $state/catalogue ]] || fetch";
+            draft.edit(RECONCILE, fetch, &format!("{sized}{fetch}"))
+        },
+    },
+    Fault {
+        name: "memory-nearly-exhausted",
+        layer: Layer::Switch,
+        criterion: &["resources.peak-memory"],
+        summary: "an app fills nearly all of the memory for a moment while it is set up",
+        how: |draft| {
+            // A file in a RAM file system that nobody else sees: taken and given back at once.
+            let fill = "unshare --mount bash -euc '\n  \
+                 mount -t tmpfs -o size=100% tmpfs /mnt\n  \
+                 while read -r name kibibytes _; do [[ $name != MemAvailable: ]] || fallocate -l $((kibibytes * 31 / 32))K /mnt/cache; done </proc/meminfo\n  \
+                 sleep 1'";
+            in_backupbot(draft, fill)
+        },
+    },
+    Fault {
+        name: "disk-nearly-filled",
+        layer: Layer::Switch,
+        criterion: &["resources.peak-disk"],
+        summary: "an app fills nearly all of the disk for a moment while it is set up",
+        how: |draft| {
+            let fill = "free=$(stat --file-system --format='%a * %S' \"$state\")\n  \
+                 fallocate -l $((free * 31 / 32)) \"$state/backup\"\n  \
+                 sleep 1\n  \
+                 rm \"$state/backup\"";
+            in_backupbot(draft, fill)
+        },
+    },
+    Fault {
         name: "unit-calls-out",
         layer: Layer::Switch,
         criterion: &["isolation.egress"],
@@ -203,6 +259,12 @@ fn activation_snippet(draft: &mut Draft, name: &str, script: &str) -> Result<()>
     draft.declare(&format!(
         "  system.activationScripts.{name} = {{ deps = [ \"etc\" ]; text = ''\n    {script}\n  ''; }};"
     ))
+}
+
+/// Has the last reconciler run a script before its work.
+fn in_backupbot(draft: &mut Draft, script: &str) -> Result<()> {
+    let fetch = "[[ -d $state/catalogue ]] || fetch";
+    draft.edit(RECONCILE, fetch, &format!("if [[ $app == backupbot ]]; then\n  {script}\nfi\n{fetch}"))
 }
 
 /// Adds settings to `serviceConfig` of one reconciler.

@@ -7,7 +7,7 @@ use coldproof_reference::{Layer, faults};
 use rstest::rstest;
 
 /// What is judged of every host that declares the subjects.
-const CRITERIA: [&str; 36] = [
+const CRITERIA: [&str; 40] = [
     "blank.inventory",
     "blank.one-secret",
     "convergence.idempotent",
@@ -22,6 +22,10 @@ const CRITERIA: [&str; 36] = [
     "identity.toplevel",
     "isolation.egress",
     "leaks.none",
+    "lifecycle.reboot",
+    "lifecycle.resize",
+    "resources.peak-disk",
+    "resources.peak-memory",
     "secrets.each-recipient",
     "secrets.in-place",
     "secrets.missing-certificate-is-loud",

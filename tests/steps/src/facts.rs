@@ -1,7 +1,9 @@
 //! Facts that a scenario reads in the record itself, so that a criterion which judges too kindly is noticed.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use coldproof_evidence::{Record, rebuild::RebuildObservation, record::Observed, served::Reception};
+use coldproof_evidence::{
+    Record, lifecycle::LifecycleObservation, rebuild::RebuildObservation, record::Observed, served::Reception,
+};
 
 fn facts<'r, T>(observed: &'r Observed<T>, what: &str) -> Result<&'r T> {
     observed.facts().with_context(|| format!("{what} was not observed"))
@@ -117,6 +119,25 @@ pub(crate) fn the_certificate_was_missed(record: &Record) -> Result<()> {
 fn failed_saying(switch: &RebuildObservation, words: &str) -> Result<()> {
     ensure!(switch.exit_code.is_some_and(|code| code != 0), "the switch exited with {:?}", switch.exit_code);
     ensure!(switch.output.iter().any(|line| line.contains(words)), "it does not say {words:?}: {:?}", switch.output);
+    Ok(())
+}
+
+/// The guest came back in another boot, and its secrets with it.
+pub(crate) fn it_was_started_again(observed: &Observed<LifecycleObservation>) -> Result<()> {
+    let restart = facts(observed, "the restart")?;
+    let after = restart.after.as_ref().context("the guest did not come back")?;
+    ensure!(after.boot.id != restart.before.id, "both boots are {}", after.boot.id);
+    ensure!(after.system.booted_system.is_some(), "no generation was booted");
+    ensure!(after.system.secrets.values().any(|secret| secret.hmac.is_some()), "no secret is there");
+    Ok(())
+}
+
+/// The guest has more memory than it had.
+pub(crate) fn it_has_grown(record: &Record) -> Result<()> {
+    it_was_started_again(&record.resize)?;
+    let resize = facts(&record.resize, "the resize")?;
+    let memory = resize.after.as_ref().map_or(0, |after| after.boot.memory_bytes);
+    ensure!(memory > resize.before.memory_bytes, "it had {} and has {memory} bytes", resize.before.memory_bytes);
     Ok(())
 }
 

@@ -58,6 +58,10 @@ const FAULTS: &[(&str, &str)] = &[
     ("has a default certificate other than the one committed", "default-certificate-stale"),
     ("has a declared unit that was stopped", "unit-stopped"),
     ("has a page that is gone", "page-gone"),
+    ("fills nearly all of its memory while it switches", "memory-nearly-exhausted"),
+    ("fills nearly all of its disk while it switches", "disk-nearly-filled"),
+    ("needs state that only its first activation makes", "state-gone-at-reboot"),
+    ("is set up for the memory of its first start", "sized-at-first-start"),
     ("is proven on a machine that leaves a directory that cannot be removed", "mount-left-busy"),
 ];
 
@@ -98,6 +102,10 @@ const NOUNS: &[(&str, &str)] = &[
     ("default certificate", "tls.unknown-name"),
     ("unit", "services.units"),
     ("answer", "services.http"),
+    ("memory", "resources.peak-memory"),
+    ("disk", "resources.peak-disk"),
+    ("reboot", "lifecycle.reboot"),
+    ("resize", "lifecycle.resize"),
     ("leftover", "teardown.clean"),
 ];
 

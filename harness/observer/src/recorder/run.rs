@@ -130,6 +130,7 @@ impl Recording {
             memory_peak_bytes: used.memory_peak,
             cpu_us: used.cpu_us.unwrap_or(ended.cpu_us),
             disk_peak_bytes: used.disk_peak,
+            least_free_bytes: used.least_free,
             measured: used.measured,
         })
     }

@@ -22,6 +22,7 @@ pub(super) struct Usage {
     least_available: u64,
     disk: Option<u64>,
     most_disk: u64,
+    least_free: Option<u64>,
 }
 
 /// One control group from the first sample to the last; there may be none of that name at either.
@@ -39,6 +40,7 @@ pub(super) struct Used {
     /// None where no control group counts it.
     pub(super) cpu_us: Option<u64>,
     pub(super) disk_peak: Option<u64>,
+    pub(super) least_free: Option<u64>,
     pub(super) measured: String,
 }
 
@@ -49,14 +51,15 @@ impl Usage {
         let helpers = HELPERS.map(|unit| own.as_ref().and_then(|own| own.sibling(unit)));
         let groups = [own].into_iter().chain(helpers).map(Account::open).collect();
         let available = Memory::now().available;
-        let disk = disk_used();
+        let disk = Disk::now();
         Self {
             groups,
             sampled_peak: 0,
             available,
             least_available: available,
-            disk,
-            most_disk: disk.unwrap_or_default(),
+            disk: disk.map(|disk| disk.used),
+            most_disk: disk.map_or(0, |disk| disk.used),
+            least_free: disk.map(|disk| disk.free),
         }
     }
 
@@ -66,7 +69,10 @@ impl Usage {
         let sum = self.groups.iter().filter_map(|account| account.last.memory).sum();
         self.sampled_peak = self.sampled_peak.max(sum);
         self.least_available = self.least_available.min(memory.available);
-        self.most_disk = self.most_disk.max(disk_used().unwrap_or_default());
+        if let Some(Disk { used, free }) = Disk::now() {
+            self.most_disk = self.most_disk.max(used);
+            self.least_free = self.least_free.map(|least| least.min(free));
+        }
     }
 
     /// Closes the accounts; `every` is the time between samples.
@@ -96,6 +102,7 @@ impl Usage {
             least_available: self.least_available,
             cpu_us,
             disk_peak: self.disk.map(|before| self.most_disk.saturating_sub(before)),
+            least_free: self.least_free,
             measured: format!("memory: {memory}; CPU time: {cpu}"),
         }
     }
@@ -124,11 +131,21 @@ impl Account {
     }
 }
 
-/// Bytes in use on the file system of the store.
-fn disk_used() -> Option<u64> {
-    let path = STORE.into_iter().find(|path| Path::new(path).exists())?;
-    let stat = rustix::fs::statvfs(path).ok()?;
-    Some(stat.f_blocks.saturating_sub(stat.f_bfree) * stat.f_frsize)
+/// The file system of the store, in bytes.
+#[derive(Clone, Copy)]
+struct Disk {
+    used: u64,
+    /// What is not reserved for root.
+    free: u64,
+}
+
+impl Disk {
+    fn now() -> Option<Self> {
+        let path = STORE.into_iter().find(|path| Path::new(path).exists())?;
+        let stat = rustix::fs::statvfs(path).ok()?;
+        let used = stat.f_blocks.saturating_sub(stat.f_bfree) * stat.f_frsize;
+        Some(Self { used, free: stat.f_bavail * stat.f_frsize })
+    }
 }
 
 #[cfg(test)]
@@ -140,7 +157,15 @@ mod tests {
     }
 
     fn usage(groups: Vec<Account>, sampled_peak: u64) -> Usage {
-        Usage { groups, sampled_peak, available: 900, least_available: 700, disk: Some(50), most_disk: 80 }
+        Usage {
+            groups,
+            sampled_peak,
+            available: 900,
+            least_available: 700,
+            disk: Some(50),
+            most_disk: 80,
+            least_free: Some(20),
+        }
     }
 
     #[test]

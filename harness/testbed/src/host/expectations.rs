@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use coldproof_evidence::expectations::{
-    Expectations, ExpectedBootstrap, ExpectedRecipient, ExpectedSecret, ExpectedSource, ExpectedTls, ExpectedUnit,
-    ExpectedUrl, Waiver,
+    Expectations, ExpectedBootstrap, ExpectedMachine, ExpectedRecipient, ExpectedSecret, ExpectedSource, ExpectedTls,
+    ExpectedUnit, ExpectedUrl, Waiver,
 };
 
 use super::{HostDefinition, Recipient, Secret, Service, Source, Tls};
@@ -34,6 +34,7 @@ impl HostDefinition {
             urls: self.urls(),
             required: texts(&self.required),
             deadline_secs: self.machine.deadline.duration().as_secs(),
+            machine: ExpectedMachine { memory_bytes: self.machine.memory.into(), disk_bytes: self.machine.disk.into() },
         }
     }
 

@@ -11,6 +11,7 @@ mod error;
 mod guest;
 mod guest_network;
 mod known;
+mod lifecycle;
 mod machines;
 mod plan;
 mod preflight;

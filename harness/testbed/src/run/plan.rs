@@ -133,6 +133,8 @@ const fn reach_of(need: Need) -> Reach {
         | Need::MissingCertificate
         | Need::SecondSwitch
         | Need::SecondSystem
+        | Need::Reboot
+        | Need::Resize
         | Need::Egress => Reach::Switched,
     }
 }

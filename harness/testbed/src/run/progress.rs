@@ -33,6 +33,10 @@ pub enum Phase {
     Probe,
     /// The second switch.
     SecondSwitch,
+    /// The reboot, and everything that is observed after it.
+    Reboot,
+    /// The same on a larger machine.
+    Resize,
     /// The independent build on a second machine (runs beside the others).
     Reproduce,
     /// A blank machine of its own that is switched without the key (beside the others, like the two that follow).
@@ -64,6 +68,8 @@ impl Phase {
             Self::Leaks => "leaks",
             Self::Probe => "probe",
             Self::SecondSwitch => "second_switch",
+            Self::Reboot => "reboot",
+            Self::Resize => "resize",
             Self::Reproduce => "reproduce",
             Self::MissingKey => "missing_key",
             Self::WrongKey => "wrong_key",

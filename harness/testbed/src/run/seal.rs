@@ -34,6 +34,8 @@ pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBun
     record.missing_certificate = deprived.missing_certificate;
     record.second_switch = subject.second_switch;
     record.second_system = subject.second_system;
+    record.reboot = subject.reboot;
+    record.resize = subject.resize;
     record.reproduction = witness.reproduction;
     record.repeated_builds = witness.repeated_builds;
     record.source_forms = witness.source_forms;
@@ -112,6 +114,8 @@ fn own_leaks(
     search.clean("missing key", &mut record.missing_key);
     search.clean("wrong key", &mut record.wrong_key);
     search.clean("missing certificate", &mut record.missing_certificate);
+    search.clean("reboot", &mut record.reboot);
+    search.clean("resize", &mut record.resize);
     search.clean("egress", &mut record.egress);
     if let Some(clean) = search.cleaned("expectations", &record.expectations) {
         record.expectations = clean;

@@ -7,6 +7,7 @@ use coldproof_evidence::{
     Observed,
     guest::{BootstrapObservation, Inventory, SystemObservation},
     leaks::LeaksObservation,
+    lifecycle::LifecycleObservation,
     rebuild::RebuildObservation,
     request::{InventoryRequest, ObserveRequest, SecretQuery},
     served::{HttpObservation, TlsObservation},
@@ -20,6 +21,7 @@ use rustls::pki_types::CertificateDer;
 use super::{
     Phase, Reach, RunError,
     guest::{CHECKOUT, Session},
+    lifecycle::{self, Action},
     rebuild,
     setting::{PROBE_LIMIT, Setting},
 };
@@ -42,6 +44,8 @@ pub(super) struct Subject {
     pub(super) http: Observed<HttpObservation>,
     pub(super) second_switch: Observed<RebuildObservation>,
     pub(super) second_system: Observed<SystemObservation>,
+    pub(super) reboot: Observed<LifecycleObservation>,
+    pub(super) resize: Observed<LifecycleObservation>,
     /// Whether a machine was made that captured its packets.
     pub(super) captured: bool,
     /// The receipt of its destruction; none if it was kept, or none was needed.
@@ -56,8 +60,8 @@ pub(super) async fn run(setting: &Setting<'_>) -> Result<Subject, RunError> {
     if setting.selection.subject_reach() == Reach::Source {
         return Ok(subject);
     }
-    let (mut machine, session) = setting.stopwatch.time(Phase::Boot, setting.machine("subject")).await?;
-    let life = live(setting, machine.as_mut(), &session, &mut subject).await;
+    let (mut machine, mut session) = setting.stopwatch.time(Phase::Boot, setting.machine("subject")).await?;
+    let life = live(setting, machine.as_mut(), &mut session, &mut subject).await;
     subject.captured = machine.evidence().packet_capture.is_some();
     if let Err(error) = life {
         if setting.keep() {
@@ -89,7 +93,7 @@ fn copy_evidence(evidence: &MachineEvidence, attachments: &Path) -> Result<(), R
 async fn live(
     setting: &Setting<'_>,
     machine: &mut dyn Machine,
-    session: &Session,
+    session: &mut Session,
     subject: &mut Subject,
 ) -> Result<(), RunError> {
     let stopwatch = &setting.stopwatch;
@@ -111,14 +115,30 @@ async fn live(
     observe(setting, machine, session, subject).await?;
     leaks(setting, machine, session, subject).await?;
 
-    // Last of all: a second switch heals what the first one left broken.
+    // After all else: a second switch heals what the first one left broken.
     if setting.selection.needs(Need::SecondSwitch) {
         subject.second_switch = switch(setting, session, Phase::SecondSwitch, "second-switch").await?;
         let since = subject.second_switch.facts().map_or(0, |switch| switch.started_us);
         let request = observe_request(setting, since);
         subject.second_system = Observed::of(stopwatch.time(Phase::Observe, session.observe(&request)).await?);
     }
+    restart(setting, machine, session, subject).await;
     Ok(())
+}
+
+/// Last of all what ends the boot in which everything was recorded, and only where that boot came to be the host.
+async fn restart(setting: &Setting<'_>, machine: &mut dyn Machine, session: &mut Session, subject: &mut Subject) {
+    if subject.switch.facts().is_none_or(|switch| switch.exit_code != Some(0)) {
+        return;
+    }
+    if setting.selection.needs(Need::Reboot) {
+        subject.reboot = lifecycle::observe(Action::Reboot, setting, machine, session).await;
+    }
+    // A guest that did not come back cannot be asked to shut down.
+    let lost = |reboot: &LifecycleObservation| reboot.after.is_none();
+    if setting.selection.needs(Need::Resize) && !subject.reboot.facts().is_some_and(lost) {
+        subject.resize = lifecycle::observe(Action::Resize, setting, machine, session).await;
+    }
 }
 
 /// The blank machine, before anything of the host reached it; the observer alone was put into it.
@@ -196,7 +216,10 @@ async fn leaks(
 }
 
 /// TLS and HTTP, from the controller to the machine's own leased address.
-async fn probe(setting: &Setting<'_>, machine: &dyn Machine) -> (Observed<TlsObservation>, Observed<HttpObservation>) {
+pub(super) async fn probe(
+    setting: &Setting<'_>,
+    machine: &dyn Machine,
+) -> (Observed<TlsObservation>, Observed<HttpObservation>) {
     if !setting.selection.needs(Need::Tls) && !setting.selection.needs(Need::Http) {
         return Default::default();
     }
@@ -234,7 +257,7 @@ async fn probe_http(setting: &Setting<'_>, machine: &dyn Machine) -> Observed<Ht
     Observed::of(http::probe(urls, resolve, PROBE_LIMIT).await)
 }
 
-fn observe_request(setting: &Setting<'_>, since_us: u64) -> ObserveRequest {
+pub(super) fn observe_request(setting: &Setting<'_>, since_us: u64) -> ObserveRequest {
     let expectations = &setting.expectations;
     let query = |secret: &coldproof_evidence::expectations::ExpectedSecret| SecretQuery {
         path: secret.path.clone(),

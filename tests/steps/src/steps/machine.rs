@@ -49,6 +49,16 @@ fn running(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds("convergence.running")?)
 }
 
+#[then("memory was left at any time")]
+fn memory_left(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("resources.peak-memory")?)
+}
+
+#[then("room was left on the disk at any time")]
+fn disk_left(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds("resources.peak-disk")?)
+}
+
 #[then("the second switch has changed nothing")]
 fn idempotent(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds("convergence.idempotent")?)

@@ -2,6 +2,7 @@
 
 mod command;
 mod given;
+mod lifecycle;
 mod machine;
 mod source;
 mod tls;
