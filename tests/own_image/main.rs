@@ -74,8 +74,8 @@ impl World {
         ensure!(written.status.success(), "{}", words(&written));
         let table = format!("[machine.image]\nfile = \"{disk}\"\n{keys}\n\n");
         world.define("[secrets.", &format!("{table}[secrets."))?;
-        let waived = "waive = [{ what = \"listener:22\", reason = \"the image's way in\" }]\n";
-        world.define("[tls]\n", &format!("[coverage]\n{waived}\n[tls]\n"))?;
+        let waived = "{ what = \"listener:22\", reason = \"the image's way in\" }";
+        world.define("waive = [\n", &format!("waive = [\n    {waived},\n"))?;
         Ok(world)
     }
 
