@@ -97,8 +97,8 @@ async fn prove(fault: Option<&'static Fault>, provider: Option<Provider>) -> Res
     Ok(run::run(&host, &plan, &line).await?)
 }
 
-/// Every criterion, but for those that take a machine of their own and that the fault does not list: what they look at,
-/// a clean host shows as well.
+/// Every criterion, but for those that take a machine, or another start of one, for themselves and that the fault does
+/// not list: what they look at, a clean host shows as well.
 fn judged_by(fault: &Fault) -> Vec<String> {
     let apart = |criterion: &Criterion| criterion.needs.iter().any(|need| need.is_apart());
     let judging = CRITERIA.iter().filter(|c| !apart(c) || fault.criterion.contains(&c.name));

@@ -61,10 +61,10 @@ pub(crate) enum Presence<'r> {
 }
 
 impl Need {
-    /// Whether it takes a blank machine, and a switch, that serve for nothing else.
+    /// Whether it takes a blank machine and a switch, or another start of a machine, that serve for nothing else.
     #[must_use]
     pub const fn is_apart(self) -> bool {
-        matches!(self, Self::MissingKey | Self::WrongKey | Self::MissingCertificate)
+        matches!(self, Self::MissingKey | Self::WrongKey | Self::MissingCertificate | Self::Reboot | Self::Resize)
     }
 
     pub(crate) fn presence(self, record: &Record) -> Presence<'_> {

@@ -11,8 +11,8 @@ const BEGIN: &str = "\
 
 A fault breaks one thing in a fresh reference world. `coldproof selftest` proves that each is caught by exactly the criteria
 that it lists: none is missed, nothing unrelated fails, and the clean host passes. What a fault keeps from being judged is
-inconclusive; trouble of the infrastructure never counts as caught. Criteria that take a machine of their own are judged on
-the clean host, and with the faults that list them. This page was written by `coldproof selftest --markdown`.
+inconclusive; trouble of the infrastructure never counts as caught. Criteria that take a machine of their own, or
+another start of one, are judged on the clean host, and with the faults that list them. This page was written by `coldproof selftest --markdown`.
 
 ```
 coldproof selftest --provider docker              every fault, in containers

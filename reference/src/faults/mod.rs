@@ -60,11 +60,20 @@ impl Fault {
 }
 
 /// Faults that some provider's machines cannot have, with the reason.
-const IMPOSSIBLE: &[(&str, &str, &str)] = &[(
-    "secret-in-core-dump",
-    "docker",
-    "where a kernel writes core dumps is one setting for a container and its host, which is not the container's to change",
-)];
+const IMPOSSIBLE: &[(&str, &str, &str)] = &[
+    (
+        "secret-in-core-dump",
+        "docker",
+        "where a kernel writes core dumps is one setting for a container and its host, which is not the container's to change",
+    ),
+    (
+        "sized-at-first-start",
+        "docker",
+        "a container reads the whole computer's memory in /proc/meminfo, whatever it is granted",
+    ),
+    ("memory-nearly-exhausted", "docker", "a container would take the memory that the whole computer has left"),
+    ("disk-nearly-filled", "docker", "a container's disk has no limit of its own, so the host's would be filled"),
+];
 
 /// Every fault: of the repositories, of a machine, of a switch, of what is served after one, of a switch that lacks
 /// something.
