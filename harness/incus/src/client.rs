@@ -1,21 +1,21 @@
 //! The REST client: requests, answers, and what a refusal means.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicBool, Ordering},
 };
 
 use bytes::Bytes;
 use coldproof_machines::deadline::Deadline;
-use http_body_util::Full;
-use hyper::{Method, Request, Response, StatusCode, header};
+use reqwest::{Method, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::form_urlencoded;
 
 use crate::{
-    connection::{Connection, Dialer, header_text},
+    connection::Dialer,
     error::{IncusError, explain},
+    http::{Answer, Call, Http},
     operation::Operation,
     server::Server,
 };
@@ -28,8 +28,7 @@ pub struct Client {
 
 struct Inner {
     server: Server,
-    dialer: Dialer,
-    idle: Mutex<Option<Connection>>,
+    http: Http,
     /// Whether the server ever took our certificate: what it refuses later was revoked.
     trusted: AtomicBool,
 }
@@ -37,40 +36,6 @@ struct Inner {
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client").field("server", &self.inner.server).finish_non_exhaustive()
-    }
-}
-
-/// One request, before it is sent.
-pub(crate) struct Call {
-    /// What it is for, in messages.
-    pub(crate) what: String,
-    pub(crate) method: Method,
-    pub(crate) path: String,
-    pub(crate) query: Vec<(&'static str, String)>,
-    pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: Bytes,
-}
-
-impl Call {
-    pub(crate) fn new(method: Method, path: impl Into<String>, what: impl Into<String>) -> Self {
-        let (query, headers) = (Vec::new(), Vec::new());
-        Self { what: what.into(), method, path: path.into(), query, headers, body: Bytes::new() }
-    }
-
-    pub(crate) fn json(mut self, body: &Value) -> Self {
-        self.headers.push(("content-type", "application/json".to_owned()));
-        self.body = body.to_string().into();
-        self
-    }
-
-    pub(crate) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.query.push((name, value.into()));
-        self
-    }
-
-    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
     }
 }
 
@@ -106,9 +71,8 @@ impl Client {
     /// # Errors
     /// [`IncusError`], which tells these apart.
     pub async fn connect(server: &Server, deadline: Deadline) -> Result<Self, IncusError> {
-        let dialer = Dialer::new(server)?;
-        let (idle, trusted) = (Mutex::new(None), AtomicBool::new(false));
-        let client = Self { inner: Arc::new(Inner { server: server.clone(), dialer, idle, trusted }) };
+        let (http, trusted) = (Http::new(server)?, AtomicBool::new(false));
+        let client = Self { inner: Arc::new(Inner { server: server.clone(), http, trusted }) };
         client.check_trust(deadline).await?;
         let project =
             Call::new(Method::GET, format!("/1.0/projects/{}", segment(&server.project)), "look at the project");
@@ -126,11 +90,11 @@ impl Client {
 
     /// SHA-256 of our certificate: who we are to the server.
     pub fn fingerprint(&self) -> &str {
-        &self.inner.dialer.identity.fingerprint
+        &self.inner.http.dialer.identity.fingerprint
     }
 
     pub(crate) fn dialer(&self) -> &Dialer {
-        &self.inner.dialer
+        &self.inner.http.dialer
     }
 
     /// The server answers anybody who asks whether it trusts them.
@@ -142,7 +106,7 @@ impl Client {
             self.inner.trusted.store(true, Ordering::Relaxed);
             return Ok(());
         }
-        let (identity, path) = (&self.inner.dialer.identity, self.inner.server.certificate.clone());
+        let (identity, path) = (&self.inner.http.dialer.identity, self.inner.server.certificate.clone());
         let project = self.inner.server.project.clone();
         Err(match identity.expired() {
             Some(since) => IncusError::CertificateExpired { path, since, project },
@@ -178,25 +142,25 @@ impl Client {
     }
 
     /// The raw bytes of an answer that is no JSON when it succeeds, such as a file.
-    pub(crate) async fn bytes(&self, call: Call, deadline: Deadline) -> Result<Response<Bytes>, IncusError> {
+    pub(crate) async fn bytes(&self, call: Call, deadline: Deadline) -> Result<Bytes, IncusError> {
         let call = call.query("project", &self.inner.server.project);
         let what = call.what.clone();
         let response = self.send(call, deadline).await?;
-        if response.status() == StatusCode::OK {
-            return Ok(response);
+        if response.status == StatusCode::OK {
+            return Ok(response.body);
         }
         self.sort(&what, &response, deadline).await?;
-        Err(unreadable(&what, format!("HTTP status {}", response.status())))
+        Err(unreadable(&what, format!("HTTP status {}", response.status)))
     }
 
-    async fn sort(&self, what: &str, response: &Response<Bytes>, deadline: Deadline) -> Result<Reply, IncusError> {
+    async fn sort(&self, what: &str, response: &Answer, deadline: Deadline) -> Result<Reply, IncusError> {
         // What a dying server leaves of an answer that it has begun.
-        if response.body().is_empty() {
-            return Err(self.inner.dialer.cut(what, "the answer is empty"));
+        if response.body.is_empty() {
+            return Err(self.inner.http.dialer.cut(what, "the answer is empty"));
         }
         let envelope = envelope(what, response)?;
         match envelope.kind.as_str() {
-            "sync" => Ok(Reply::Sync { metadata: envelope.metadata, etag: header_text(response, header::ETAG) }),
+            "sync" => Ok(Reply::Sync { metadata: envelope.metadata, etag: response.etag.clone() }),
             "async" => Ok(Reply::Async(decode(what, envelope.metadata)?)),
             "error" => Err(self.refusal(what, envelope.error_code, &envelope.error, deadline).await),
             kind => Err(unreadable(what, format!("an answer of type `{kind}`"))),
@@ -220,59 +184,14 @@ impl Client {
         }
     }
 
-    async fn send(&self, call: Call, deadline: Deadline) -> Result<Response<Bytes>, IncusError> {
+    async fn send(&self, call: Call, deadline: Deadline) -> Result<Answer, IncusError> {
         let what = call.what.clone();
-        deadline.bound(self.send_unbounded(call)).await.map_err(|_| IncusError::Deadline { what })?
-    }
-
-    async fn send_unbounded(&self, call: Call) -> Result<Response<Bytes>, IncusError> {
-        let dialer = &self.inner.dialer;
-        let what = call.what.clone();
-        let request = request(call, &dialer.authority())?;
-        let kept = self.idle().take().filter(Connection::is_fresh);
-        let (connection, response) = match kept {
-            Some(mut connection) => match connection.send(request.clone()).await {
-                // It was closed before we heard of it, and so nothing was sent on it.
-                Err(error) if error.is_canceled() => self.send_anew(request).await?,
-                response => (connection, response),
-            },
-            None => self.send_anew(request).await?,
-        };
-        let response = response.map_err(|error| dialer.cut(&what, error))?;
-        *self.idle() = Some(connection);
-        Ok(response)
-    }
-
-    /// Sends a request on a connection of its own.
-    async fn send_anew(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<(Connection, hyper::Result<Response<Bytes>>), IncusError> {
-        let mut connection = Connection::open(&self.inner.dialer).await?;
-        let response = connection.send(request).await;
-        Ok((connection, response))
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Option<Connection>> {
-        self.inner.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        deadline.bound(self.inner.http.send(call)).await.map_err(|_| IncusError::Deadline { what })?
     }
 }
 
-fn request(call: Call, authority: &str) -> Result<Request<Full<Bytes>>, IncusError> {
-    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&call.query).finish();
-    let mut builder = Request::builder()
-        .method(call.method)
-        .uri(format!("{}?{query}", call.path))
-        .header(header::HOST, authority)
-        .header(header::USER_AGENT, concat!("coldproof/", env!("CARGO_PKG_VERSION")));
-    for (name, value) in call.headers {
-        builder = builder.header(name, value);
-    }
-    builder.body(Full::new(call.body)).map_err(|error| unreadable(&call.what, error))
-}
-
-fn envelope(what: &str, response: &Response<Bytes>) -> Result<Envelope, IncusError> {
-    serde_json::from_slice(response.body()).map_err(|error| unreadable(what, error))
+fn envelope(what: &str, response: &Answer) -> Result<Envelope, IncusError> {
+    serde_json::from_slice(&response.body).map_err(|error| unreadable(what, error))
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(what: &str, value: Value) -> Result<T, IncusError> {

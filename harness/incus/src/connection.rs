@@ -1,13 +1,9 @@
-//! One connection to the server: TCP or SOCKS5, then TLS, then HTTP/1.1.
+//! A stream of our own to the server, for websockets: TCP or SOCKS5, then TLS.
 
-use std::{io, time::Duration};
+use std::io;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, client::conn::http1::SendRequest, header};
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_socks::{Error as SocksError, tcp::Socks5Stream};
 
@@ -16,9 +12,6 @@ use crate::{
     server::{Address, Server},
     tls::{Identity, server_refused},
 };
-
-/// The server ends a connection that was idle for 30 s; one that is as old as this is not used again.
-const IDLE: Duration = Duration::from_secs(20);
 
 /// How to open connections to a server.
 pub(crate) struct Dialer {
@@ -78,34 +71,6 @@ impl Dialer {
     }
 }
 
-/// An HTTP connection, kept for the next request while it is fresh.
-pub(crate) struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    used: Instant,
-}
-
-impl Connection {
-    pub(crate) async fn open(dialer: &Dialer) -> Result<Self, IncusError> {
-        let stream = TokioIo::new(dialer.dial().await?);
-        let handshake = hyper::client::conn::http1::handshake(stream).await;
-        let (sender, driver) = handshake.map_err(|error| dialer.cut("the first request", error))?;
-        // Ends with the connection; its error reaches whoever waits for an answer.
-        tokio::spawn(driver);
-        Ok(Self { sender, used: Instant::now() })
-    }
-
-    pub(crate) fn is_fresh(&self) -> bool {
-        self.sender.is_ready() && self.used.elapsed() < IDLE
-    }
-
-    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Bytes>> {
-        let (head, body) = self.sender.send_request(request).await?.into_parts();
-        let body = body.collect().await?.to_bytes();
-        self.used = Instant::now();
-        Ok(Response::from_parts(head, body))
-    }
-}
-
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.host.contains(':') {
@@ -113,9 +78,4 @@ impl std::fmt::Display for Address {
         }
         write!(f, "{}:{}", self.host, self.port)
     }
-}
-
-/// The text of a response header.
-pub(crate) fn header_text(response: &Response<Bytes>, name: header::HeaderName) -> Option<String> {
-    response.headers().get(name)?.to_str().ok().map(str::to_owned)
 }

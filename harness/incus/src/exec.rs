@@ -5,15 +5,15 @@ use coldproof_machines::{
     deadline::Deadline,
     guest::{CommandOutput, GuestCommand},
 };
-use futures::future::try_join_all;
-use hyper::Method;
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::{
-    client::{Call, Client, Reply, decode, unreadable},
+    client::{Client, Reply, decode, unreadable},
     error::IncusError,
+    http::Call,
     instance::path,
     operation::Operation,
     websocket::Channel,
@@ -27,13 +27,13 @@ const NOT_EXECUTABLE: i32 = 126;
 
 /// A command that runs, and its streams.
 pub(crate) struct Exec {
-    client: Client,
-    what: String,
-    operation: Operation,
-    stdin: Channel,
-    stdout: Channel,
-    stderr: Channel,
-    control: Channel,
+    pub(crate) client: Client,
+    pub(crate) what: String,
+    pub(crate) operation: Operation,
+    pub(crate) stdin: Channel,
+    pub(crate) stdout: Channel,
+    pub(crate) stderr: Channel,
+    pub(crate) control: Channel,
 }
 
 /// The secrets by which an operation's websockets are opened.
@@ -67,11 +67,19 @@ impl Client {
             return Err(unreadable(&what, "no operation"));
         };
         let descriptors: Descriptors = decode(&what, operation.metadata["fds"].clone())?;
-        let secrets = [&descriptors.stdin, &descriptors.stdout, &descriptors.stderr, &descriptors.control];
-        let open = try_join_all(secrets.map(|secret| Channel::open(self, &operation.id, secret)));
+        let channel = |secret| Channel::open(self, &operation.id, secret);
+        let open = async {
+            // The command starts once it has its three streams, and may have ended before a fourth is opened.
+            let control = channel(&descriptors.control).await?;
+            let streams = tokio::try_join!(
+                channel(&descriptors.stdin),
+                channel(&descriptors.stdout),
+                channel(&descriptors.stderr)
+            );
+            Ok::<_, IncusError>((control, streams?))
+        };
         let opened = deadline.bound(open).await.map_err(|_| IncusError::Deadline { what: what.clone() })??;
-        let [stdin, stdout, stderr, control] =
-            <[Channel; 4]>::try_from(opened).map_err(|_| unreadable(&what, "four streams were asked for"))?;
+        let (control, (stdin, stdout, stderr)) = opened;
         Ok(Exec { client: self.clone(), what, operation, stdin, stdout, stderr, control })
     }
 
@@ -157,6 +165,6 @@ async fn drain(channel: &mut Channel) -> Result<Vec<u8>, String> {
     Ok(all)
 }
 
-fn status(metadata: &Value) -> Option<i32> {
+pub(crate) fn status(metadata: &Value) -> Option<i32> {
     metadata["return"].as_i64().and_then(|status| i32::try_from(status).ok())
 }

@@ -2,13 +2,9 @@
 
 use bytes::Bytes;
 use coldproof_machines::deadline::Deadline;
-use hyper::Method;
+use reqwest::Method;
 
-use crate::{
-    client::{Call, Client},
-    error::IncusError,
-    instance::path,
-};
+use crate::{client::Client, error::IncusError, http::Call, instance::path};
 
 impl Client {
     /// Writes a file of root's with the permission bits `mode`. The server holds the bytes in a
@@ -24,13 +20,13 @@ impl Client {
         bytes: impl Into<Bytes> + Send,
         deadline: Deadline,
     ) -> Result<(), IncusError> {
-        let mut call = files(Method::POST, name, file, format!("write {file} in {name}"))
+        let call = files(Method::POST, name, file, format!("write {file} in {name}"))
             .header("x-incus-type", "file")
             .header("x-incus-uid", "0")
             .header("x-incus-gid", "0")
             .header("x-incus-mode", format!("{mode:04o}"))
-            .header("content-type", "application/octet-stream");
-        call.body = bytes.into();
+            .header("content-type", "application/octet-stream")
+            .bytes(bytes);
         self.run(call, deadline).await.map(drop)
     }
 
@@ -40,7 +36,7 @@ impl Client {
     /// [`IncusError`].
     pub async fn pull_file(&self, name: &str, file: &str, deadline: Deadline) -> Result<Bytes, IncusError> {
         let call = files(Method::GET, name, file, format!("read {file} in {name}"));
-        Ok(self.bytes(call, deadline).await?.into_body())
+        self.bytes(call, deadline).await
     }
 }
 

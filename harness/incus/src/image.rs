@@ -1,94 +1,95 @@
 //! The project's own image in the form that a container starts from.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    fs::File,
+    io::{self, Read as _},
+    path::PathBuf,
 };
 
 use coldproof_machines::{deadline::Deadline, provider::BootImage};
-use hyper::Method;
-use rustix::fs::{FlockOperation, flock};
+use reqwest::{
+    Body, Method,
+    multipart::{Form, Part},
+};
+use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    client::{Call, Client},
+    client::{Client, segment},
     error::IncusError,
+    http::Call,
 };
 
-/// Mounts the disk where nobody else sees it, and writes Incus's unified image: `metadata.yaml` and `rootfs/`.
-/// usage: DISK DIRECTORY, a directory with metadata.yaml; the image goes to DIRECTORY/image.tar.zst.
-///
-/// A container's root file system is not its own to grow, and its init is told so in no other way.
-const PACK: &str = r#"set -eu
-mkdir "$2/rootfs"
-mount -o loop,ro,noload "$1" "$2/rootfs"
-tar --create --directory "$2" --numeric-owner --xattrs --sort=name --use-compress-program 'zstd -q -3 -T0' \
-    --exclude './rootfs/etc/systemd/system/*.wants/systemd-growfs-root.service' --exclude ./rootfs/lost+found \
-    --file "$2/image.tar.zst" ./metadata.yaml ./rootfs
-umount "$2/rootfs"
-"#;
 const METADATA: &str = "architecture: x86_64\ncreation_date: 1\nproperties: {description: blank machine}\n";
 
-/// An image that a server can import.
+/// What an alias stands for.
+#[derive(Deserialize)]
+struct Alias {
+    target: String,
+}
+
+/// An image that a server can import: Incus's split form, a tarball about the image and the root tree's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerImage {
-    /// The unified tarball.
-    pub path: PathBuf,
-    /// Its SHA-256, which is what Incus calls the image's fingerprint.
+    metadata: Vec<u8>,
+    archive: PathBuf,
+    /// The SHA-256 of both tarballs, one after the other, which is what Incus calls the image's fingerprint.
     pub fingerprint: String,
 }
 
 impl ContainerImage {
-    /// The image's container form, kept in `cache` under the image's key once made. It blocks.
+    /// The container form of an image. It reads all of it.
     ///
     /// # Errors
-    /// When it cannot be packed, which root must do: its words say why.
-    pub fn ensure(image: &BootImage, cache: &Path) -> io::Result<Self> {
-        let dir = cache.join("incus");
-        fs::create_dir_all(&dir)?;
-        let path = dir.join(format!("{}.tar.zst", image.key));
-        let lock = File::create(path.with_extension("lock"))?;
-        flock(&lock, FlockOperation::LockExclusive)?;
-        if !path.exists() {
-            pack(image, &dir, &path)?;
-        }
-        let fingerprint = hex::encode(digest(&path)?);
-        Ok(Self { path, fingerprint })
+    /// When the root tree's archive cannot be read.
+    pub fn of(image: &BootImage) -> io::Result<Self> {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(METADATA.len() as u64);
+        header.set_mode(0o644);
+        let mut tarball = tar::Builder::new(Vec::new());
+        tarball.append_data(&mut header, "metadata.yaml", METADATA.as_bytes())?;
+        let metadata = tarball.into_inner()?;
+        let fingerprint = fingerprint(&metadata, &mut File::open(&image.archive)?)?;
+        Ok(Self { metadata, archive: image.archive.clone(), fingerprint })
+    }
+
+    fn form(&self) -> io::Result<Form> {
+        let archive = File::open(&self.archive)?;
+        let length = archive.metadata()?.len();
+        let archive = Body::from(tokio::fs::File::from_std(archive));
+        let metadata = Part::bytes(self.metadata.clone()).file_name("metadata.tar");
+        let rootfs = Part::stream_with_length(archive, length).file_name("root.tar.zst");
+        Ok(Form::new().part("metadata", metadata).part("rootfs", rootfs))
     }
 }
 
-fn pack(image: &BootImage, dir: &Path, path: &Path) -> io::Result<()> {
-    let draft = dir.join(format!("{}.draft", image.key));
-    drop(fs::remove_dir_all(&draft));
-    fs::create_dir(&draft)?;
-    fs::write(draft.join("metadata.yaml"), METADATA)?;
-    let output = Command::new("unshare")
-        .args(["--mount", "--", "sh", "-c", PACK, "pack"])
-        .args([image.root.as_path(), &draft])
-        .stdin(Stdio::null())
-        .output()?;
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(io::Error::other(format!("packing {} for a container: {words}", image.root.display())));
-    }
-    fs::rename(draft.join("image.tar.zst"), path)?;
-    fs::remove_dir_all(&draft)
-}
-
-fn digest(path: &Path) -> io::Result<impl AsRef<[u8]>> {
-    let (mut file, mut digest, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1 << 20]);
+fn fingerprint(metadata: &[u8], archive: &mut File) -> io::Result<String> {
+    let (mut digest, mut buffer) = (Sha256::new_with_prefix(metadata), vec![0; 1 << 20]);
     loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(digest.finalize()),
+        match archive.read(&mut buffer)? {
+            0 => return Ok(hex::encode(digest.finalize())),
             count => digest.update(&buffer[..count]),
         }
     }
 }
 
 impl Client {
+    /// The fingerprint of the image that an alias stands for.
+    ///
+    /// # Errors
+    /// [`IncusError::ImageMissing`] when there is no such alias.
+    pub async fn resolve(&self, alias: &str, deadline: Deadline) -> Result<String, IncusError> {
+        let look = Call::new(Method::GET, format!("/1.0/images/aliases/{}", segment(alias)), "look for the image");
+        match self.get::<Alias>(look, deadline).await {
+            Ok(found) => Ok(found.target),
+            Err(IncusError::NotFound { reason, .. }) => {
+                Err(IncusError::ImageMissing { image: alias.to_owned(), reason })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Imports an image unless the server has it. The server checks the fingerprint.
     ///
     /// # Errors
@@ -99,16 +100,15 @@ impl Client {
             Err(IncusError::NotFound { .. }) => {}
             found => return found.map(drop),
         }
-        let bytes = tokio::fs::read(&image.path).await.map_err(|error| IncusError::Setting {
+        let form = image.form().map_err(|error| IncusError::Setting {
             setting: "image",
-            problem: format!("{}: {error}", image.path.display()),
+            problem: format!("{}: {error}", image.archive.display()),
             remedy: "make it again with `coldproof image`".to_owned(),
         })?;
-        let mut call = Call::new(Method::POST, "/1.0/images", "import the image")
-            .header("content-type", "application/octet-stream")
-            .header("x-incus-filename", "coldproof.tar.zst")
-            .header("x-incus-fingerprint", &image.fingerprint);
-        call.body = bytes.into();
+        let call = Call::new(Method::POST, "/1.0/images", "import the image")
+            .header("x-incus-filename", "coldproof")
+            .header("x-incus-fingerprint", &image.fingerprint)
+            .form(form);
         self.run(call, deadline).await.map(drop)
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use coldproof_machines::deadline::Deadline;
-use hyper::Method;
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Call, Client, Reply, decode, segment, unreadable},
+    client::{Client, Reply, decode, segment, unreadable},
     error::{IncusError, says_image_missing, says_name_taken},
+    http::Call,
     mark::Mark,
 };
 

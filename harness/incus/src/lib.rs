@@ -8,6 +8,7 @@ mod connection;
 pub mod error;
 pub mod exec;
 mod file;
+mod http;
 pub mod image;
 pub mod instance;
 pub mod mark;

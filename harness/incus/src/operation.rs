@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use coldproof_machines::deadline::Deadline;
-use hyper::Method;
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    client::{Call, Client, Reply, decode},
+    client::{Client, Reply, decode},
     error::{IncusError, explain},
+    http::Call,
 };
 
 /// How long the server holds one wait open. It cuts a connection that is silent for 30 s.

@@ -3,15 +3,11 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use coldproof_machines::deadline::Deadline;
-use hyper::Method;
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{
-    client::{Call, Client},
-    error::IncusError,
-    instance::path,
-};
+use crate::{client::Client, error::IncusError, http::Call, instance::path};
 
 /// What the server knows of a running instance.
 #[derive(Debug, Clone, Deserialize)]
@@ -109,6 +105,6 @@ impl Client {
     /// [`IncusError`].
     pub async fn console_log(&self, name: &str, deadline: Deadline) -> Result<Vec<u8>, IncusError> {
         let call = Call::new(Method::GET, format!("{}/console", path(name)), format!("read the console log of {name}"));
-        Ok(self.bytes(call, deadline).await?.into_body().to_vec())
+        Ok(self.bytes(call, deadline).await?.to_vec())
     }
 }

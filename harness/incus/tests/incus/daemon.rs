@@ -165,9 +165,7 @@ impl Daemon {
     /// A client of a server that has the image.
     pub(crate) async fn client_with_image(&self) -> anyhow::Result<(Client, String)> {
         let client = self.client().await?;
-        let image = tokio::task::block_in_place(|| {
-            ContainerImage::ensure(&boot_image()?, &Paths::from_env().cache).map_err(anyhow::Error::from)
-        })?;
+        let image = tokio::task::block_in_place(|| ContainerImage::of(&boot_image()?).map_err(anyhow::Error::from))?;
         client.import(&image, within(120)).await?;
         Ok((client, image.fingerprint))
     }
