@@ -5,7 +5,7 @@ use std::{io::IsTerminal as _, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{doctor, image, machines, progress::Log, prove, reference, selftest};
+use crate::{doctor, image, machines, progress::Log, prove, race, reference, selftest};
 
 /// Prove, cold, that a host rebuilds itself from git and one key.
 #[derive(Debug, Parser)]
@@ -33,6 +33,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Rebuild a host on a blank machine and judge every criterion
     Prove(prove::Arguments),
+    /// Find units that can get into each other's way, however lucky a switch was
+    Race(race::Arguments),
     /// Write a fresh reference world: repositories, keys, certificates and coldproof.toml
     Reference(reference::Arguments),
     /// Prove that every seeded fault is caught by exactly the criteria that it lists
@@ -49,6 +51,7 @@ impl Cli {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.command {
             Command::Prove(arguments) => arguments.run(),
+            Command::Race(arguments) => arguments.run(),
             Command::Reference(arguments) => arguments.run(),
             Command::Selftest(arguments) => arguments.run(),
             Command::Image(arguments) => arguments.run(),

@@ -13,6 +13,7 @@ mod machines;
 mod output;
 mod progress;
 mod prove;
+mod race;
 mod reference;
 mod selftest;
 mod shell;

@@ -20,12 +20,13 @@ use crate::{
     world::ReferenceWorld,
 };
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(after_help = "Examples:
   coldproof prove                                     the reference host, on a throwaway QEMU machine
   coldproof prove --host ./world/coldproof.toml       a host of your own
   coldproof prove --only 'tls.*' --only secrets.modes only some criteria, and only what they need
   coldproof prove --cold --json > proof.json          boot instead of forking; JSON for a gate
+  coldproof prove --only 'ordering.*'                 whether units race; otherwise only where the host has [ordering]
   coldproof prove --keep                              leave the machine running and say how to enter it")]
 pub(crate) struct Arguments {
     /// Host definition; the reference host when absent
@@ -61,6 +62,17 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// Arguments for a proof of one criterion.
+    pub(crate) fn of_criterion(
+        name: &str,
+        host: Option<PathBuf>,
+        provider: Option<Provider>,
+        out: Option<PathBuf>,
+        json: bool,
+    ) -> Self {
+        Self { host, provider, out, json, only: vec![name.to_owned()], ..Self::default() }
+    }
+
     pub(crate) fn run(self) -> Result<ExitCode> {
         if self.list {
             list_criteria()?;

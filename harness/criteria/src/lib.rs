@@ -16,6 +16,7 @@ mod judgement;
 mod leaks;
 mod lifecycle;
 mod need;
+pub mod ordering;
 mod resources;
 mod secrets;
 mod select;
@@ -48,6 +49,7 @@ pub static CRITERIA: &[Criterion] = &[
     convergence::NO_FAILURES,
     convergence::RUNNING,
     convergence::IDEMPOTENT,
+    ordering::RACE_FREE,
     identity::TOPLEVEL,
     identity::CONTENTS,
     identity::REPRODUCED,

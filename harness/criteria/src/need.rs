@@ -47,6 +47,8 @@ pub enum Need {
     Reboot,
     /// [`Record::resize`].
     Resize,
+    /// [`Record::ordering`].
+    Ordering,
     /// [`Record::egress`].
     Egress,
     /// [`Record::teardown`].
@@ -89,6 +91,7 @@ impl Need {
             Self::MissingCertificate => presence(&record.missing_certificate),
             Self::Reboot => presence(&record.reboot),
             Self::Resize => presence(&record.resize),
+            Self::Ordering => presence(&record.ordering),
             Self::Egress => presence(&record.egress),
             Self::Teardown => presence(&record.teardown),
         }
@@ -133,6 +136,7 @@ impl fmt::Display for Need {
             Self::MissingCertificate => "a switch without the certificate",
             Self::Reboot => "the reboot",
             Self::Resize => "the resize",
+            Self::Ordering => "the trace of the units",
             Self::Egress => "the guest's network traffic",
             Self::Teardown => "the teardown",
         })

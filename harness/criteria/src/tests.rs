@@ -123,6 +123,7 @@ fn empty(record: &mut Record) {
     of(&mut record.missing_certificate);
     of(&mut record.reboot);
     of(&mut record.resize);
+    of(&mut record.ordering);
     of(&mut record.egress);
     of(&mut record.teardown);
 }
@@ -164,7 +165,7 @@ fn a_criterion_is_judged_on_the_observations_that_it_lists() {
     }
 }
 
-const ALL: [Need; 20] = [
+const ALL: [Need; 21] = [
     Need::Source,
     Need::Sops,
     Need::Blank,
@@ -183,6 +184,7 @@ const ALL: [Need; 20] = [
     Need::MissingCertificate,
     Need::Reboot,
     Need::Resize,
+    Need::Ordering,
     Need::Egress,
     Need::Teardown,
 ];
@@ -211,6 +213,7 @@ fn set(record: &mut Record, need: Need, cause: Option<String>) {
         Need::MissingCertificate => record.missing_certificate = of(cause),
         Need::Reboot => record.reboot = of(cause),
         Need::Resize => record.resize = of(cause),
+        Need::Ordering => record.ordering = of(cause),
         Need::Egress => record.egress = of(cause),
         Need::Leaks => record.leaks = of(cause),
         Need::OwnLeaks => record.own_leaks = of(cause),

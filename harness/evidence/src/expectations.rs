@@ -23,6 +23,9 @@ pub struct Expectations {
     pub allowed_egress: Vec<String>,
     /// What need not be declared, with the reason.
     pub waivers: Vec<Waiver>,
+    /// What units may share although nothing orders them, with the reason; none where nothing is said of their order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Vec<SharedPath>>,
     /// What is declared about TLS, if anything.
     pub tls: Option<ExpectedTls>,
     /// Every declared unit, by the service's name in the host definition.
@@ -101,6 +104,17 @@ pub struct Waiver {
     /// NAME may be a glob.
     pub what: String,
     /// Why.
+    pub reason: String,
+}
+
+/// An exception from `ordering.race-free`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedPath {
+    /// The path in the guest, or a glob of paths.
+    pub path: String,
+    /// The units that may share it, as names or globs.
+    pub units: Vec<String>,
+    /// Why that does no harm.
     pub reason: String,
 }
 

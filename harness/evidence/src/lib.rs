@@ -14,6 +14,7 @@ pub mod finding;
 pub mod guest;
 pub mod leaks;
 pub mod lifecycle;
+pub mod ordering;
 pub mod rebuild;
 pub mod record;
 pub mod request;

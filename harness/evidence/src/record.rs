@@ -11,6 +11,7 @@ use crate::{
     guest::{BootstrapObservation, Inventory, Reproduction, SystemObservation},
     leaks::LeaksObservation,
     lifecycle::LifecycleObservation,
+    ordering::OrderingObservation,
     rebuild::RebuildObservation,
     served::{EgressObservation, HttpObservation, TeardownObservation, TlsObservation},
     source::{SopsObservation, SourceObservation},
@@ -140,6 +141,8 @@ pub struct Record {
     pub reboot: Observed<LifecycleObservation>,
     /// The guest on a larger machine, and what came of that.
     pub resize: Observed<LifecycleObservation>,
+    /// The units of the switch, traced one at a time on a machine of their own.
+    pub ordering: Observed<OrderingObservation>,
     /// What the guest sent towards the outside, over the whole life of the machine.
     pub egress: Observed<EgressObservation>,
     /// What was left.

@@ -5,6 +5,7 @@ pub mod memory_file;
 pub mod network;
 pub mod observer_binary;
 pub mod probe;
+mod race;
 pub mod ram_dir;
 pub mod run;
 pub mod sops;

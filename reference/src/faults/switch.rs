@@ -7,14 +7,29 @@ use crate::draft::{Draft, HOST_FILE};
 
 /// What the reconcilers run.
 const RECONCILE: &str = "hosts/cc-ci/reconcile.sh";
+/// Their order, as it should be.
+const DECLARED_ORDER: &str = "after = predecessors \"deploy-${app}\";";
 
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "reconcilers-unordered",
         layer: Layer::Switch,
-        criterion: &["convergence.one-switch", "convergence.no-failures", "convergence.running", "services.units"],
+        criterion: &[
+            "convergence.one-switch",
+            "convergence.no-failures",
+            "convergence.running",
+            "ordering.race-free",
+            "services.units",
+        ],
         summary: "units that share a lock directory start at once: a fresh switch fails, a second one heals it",
         how: unordered,
+    },
+    Fault {
+        name: "reconcilers-chained",
+        layer: Layer::Switch,
+        criterion: &["ordering.race-free"],
+        summary: "units that share a directory name the one before them only: a later switch that restarts two of them races",
+        how: chained,
     },
     Fault {
         name: "activation-snippet-fails",
@@ -239,14 +254,35 @@ pub(super) const FAULTS: &[Fault] = &[
     },
 ];
 
-/// Takes the order from every reconciler but the dashboard's. That one stays last, so that the page it writes does not
-/// depend on who wins the race.
+/// No reconciler has an order. One waits for the lock, so that its page is served whoever wins: what fails is certain.
 fn unordered(draft: &mut Draft) -> Result<()> {
+    ordering_is_judged(draft);
+    draft.edit(HOST_FILE, DECLARED_ORDER, "after = [ ];")?;
     draft.edit(
-        HOST_FILE,
-        "after = predecessors \"deploy-${app}\";",
-        "after = if app == \"dashboard\" then predecessors \"deploy-dashboard\" ++ [ \"deploy-backupbot.service\" ] else [ ];",
-    )
+        RECONCILE,
+        "  mkdir \"$state/catalogue.lock\" || { echo",
+        "  until mkdir \"$state/catalogue.lock\" 2>/dev/null; do\n    \
+         [[ $app != dashboard ]] || { sleep 0.1; continue; }\n    echo",
+    )?;
+    draft.edit(
+        RECONCILE,
+        "another reconciler is cloning the catalogue\" >&2; exit 1; }",
+        "another reconciler is cloning the catalogue\" >&2\n    exit 1\n  done",
+    )?;
+    draft.edit(RECONCILE, "' EXIT\n", "' EXIT\n  [[ $app != dashboard || ! -d $state/catalogue ]] || return 0\n")
+}
+
+/// The host definition asks for the order among units, which costs a machine.
+fn ordering_is_judged(draft: &mut Draft) {
+    draft.definition.push_str("\n[ordering]\n");
+}
+
+/// Each names the one before it alone.
+fn chained(draft: &mut Draft) -> Result<()> {
+    ordering_is_judged(draft);
+    let last = "let all = predecessors \"deploy-${app}\"; count = builtins.length all; in \
+                if count == 0 then [ ] else [ (builtins.elemAt all (count - 1)) ]";
+    draft.edit(HOST_FILE, DECLARED_ORDER, &format!("after = {last};"))
 }
 
 /// Adds a service to those that the host declares.

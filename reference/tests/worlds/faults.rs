@@ -7,7 +7,7 @@ use coldproof_reference::{Layer, faults};
 use rstest::rstest;
 
 /// What is judged of every host that declares the subjects.
-const CRITERIA: [&str; 40] = [
+const CRITERIA: [&str; 41] = [
     "blank.inventory",
     "blank.one-secret",
     "convergence.idempotent",
@@ -24,6 +24,7 @@ const CRITERIA: [&str; 40] = [
     "leaks.none",
     "lifecycle.reboot",
     "lifecycle.resize",
+    "ordering.race-free",
     "resources.peak-disk",
     "resources.peak-memory",
     "secrets.each-recipient",
@@ -235,7 +236,9 @@ fn a_stale_chain_verifies_and_is_of_the_same_key(#[case] fault: &str) {
 }
 
 #[rstest]
-#[case("reconcilers-unordered", "default.nix", "else [ ];")]
+#[case("reconcilers-unordered", "default.nix", "after = [ ];")]
+#[case("reconcilers-unordered", "reconcile.sh", "until mkdir")]
+#[case("reconcilers-chained", "default.nix", "builtins.elemAt all")]
 #[case("activation-snippet-fails", "default.nix", "system.activationScripts.motd")]
 #[case("unit-heals-by-restart", "default.nix", "Restart = \"on-failure\"")]
 #[case("oneshot-skipped", "default.nix", "ConditionPathExists")]

@@ -141,6 +141,16 @@ pub(crate) fn it_has_grown(record: &Record) -> Result<()> {
     Ok(())
 }
 
+/// Several units ran, each touched paths, and paths that more than one touched were seen.
+pub(crate) fn units_were_traced(record: &Record) -> Result<()> {
+    let ordering = facts(&record.ordering, "the order of the units")?;
+    ensure!(ordering.traced.len() > 1, "{} units were traced", ordering.traced.len());
+    let idle: Vec<_> = ordering.traced.iter().filter(|unit| unit.touched == 0).map(|unit| &unit.unit).collect();
+    ensure!(idle.is_empty(), "no path was touched by {idle:?}");
+    ensure!(ordering.traced.iter().any(|unit| !unit.accesses.is_empty()), "no path was touched by two units");
+    Ok(())
+}
+
 /// The machine's processes and directories were looked for, and each is gone.
 pub(crate) fn everything_was_looked_for_and_is_gone(record: &Record) -> Result<()> {
     let items = &facts(&record.teardown, "the teardown")?.items;

@@ -66,6 +66,8 @@ fn plan(host: Host, reach: Reach, out: &Path) -> Plan {
     match (host, reach) {
         (_, Reach::Repositories) => plan.at_most = run::Reach::Source,
         (Host::Faulty(fault), Reach::Machine) => plan.only = at_the_cost_of(fault),
+        // Asked for by name, so that what costs a machine of its own is among it.
+        (Host::Committed, _) => plan.only = vec!["*".to_owned()],
         _ => {}
     }
     plan

@@ -81,10 +81,11 @@ fn a_scenario_that_needs_a_machine_says_so() {
 }
 
 /// The actions that need one.
-const NEEDS_MACHINE: [&str; 9] = [
+const NEEDS_MACHINE: [&str; 10] = [
     "the operator switches it",
     "it is observed",
     "another blank machine",
+    "its units run one at a time",
     "its machine is destroyed",
     "a client ",
     "it is killed",

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::{
     Commit, Credentials, CriterionGlob, Destination, FileMode, GuestPath, HostName, KeySource, Name, Program,
-    RepositoryPath, Revision, Size, Span, StorePath, UnitName, Waived, references::AgeRecipient,
+    RepositoryPath, Revision, SharedGlob, Size, Span, StorePath, UnitName, Waived, references::AgeRecipient,
 };
 
 /// Everything that is declared about one host.
@@ -38,6 +38,8 @@ pub struct HostDefinition {
     pub secrets: BTreeMap<String, Secret>,
     /// What need not be declared.
     pub waivers: Vec<Waiver>,
+    /// What units may share although nothing orders them; none without `[ordering]`.
+    pub shared: Option<Vec<Shared>>,
     /// What is declared about TLS.
     pub tls: Option<Tls>,
     /// Every declared service, by name.
@@ -212,6 +214,18 @@ pub struct Waiver {
     /// What is waived.
     pub what: Waived,
     /// Why.
+    pub reason: String,
+}
+
+/// An exception from `ordering.race-free`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shared {
+    /// The path in the guest, or a glob of paths.
+    pub path: SharedGlob,
+    /// The units that may share it, at least two or a glob.
+    pub units: Vec<SharedGlob>,
+    /// Why that does no harm.
     pub reason: String,
 }
 

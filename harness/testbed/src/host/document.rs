@@ -12,7 +12,7 @@ use toml::Spanned;
 use super::{
     Commit, CriterionGlob, Destination, FileMode, GuestPath, HostName, Name, Program, RepositoryPath, Revision, Size,
     Span, StorePath, UnitName,
-    definition::{FaultStage, Provider, SopsValue, UnitState, Waiver},
+    definition::{FaultStage, Provider, Shared, SopsValue, UnitState, Waiver},
     references::AgeRecipient,
 };
 
@@ -37,6 +37,7 @@ pub(super) struct Document {
     pub(super) secrets: BTreeMap<String, Spanned<SecretTable>>,
     #[serde(default)]
     pub(super) coverage: CoverageTable,
+    pub(super) ordering: Option<OrderingTable>,
     pub(super) tls: Option<TlsTable>,
     #[serde(default)]
     pub(super) services: BTreeMap<Name, Spanned<ServiceTable>>,
@@ -153,6 +154,13 @@ pub(super) struct SecretTable {
 #[serde(deny_unknown_fields)]
 pub(super) struct CoverageTable {
     pub(super) waive: Vec<Spanned<Waiver>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OrderingTable {
+    #[serde(default)]
+    pub(super) allow: Vec<Spanned<Shared>>,
 }
 
 #[derive(Deserialize)]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use coldproof_evidence::expectations::{
     Expectations, ExpectedBootstrap, ExpectedMachine, ExpectedRecipient, ExpectedSecret, ExpectedSource, ExpectedTls,
-    ExpectedUnit, ExpectedUrl, Waiver,
+    ExpectedUnit, ExpectedUrl, SharedPath, Waiver,
 };
 
-use super::{HostDefinition, Recipient, Secret, Service, Source, Tls};
+use super::{HostDefinition, Recipient, Secret, Service, Shared, Source, Tls};
 
 impl HostDefinition {
     /// The declared side of every comparison.
@@ -29,6 +29,7 @@ impl HostDefinition {
                 .iter()
                 .map(|waiver| Waiver { what: waiver.what.to_string(), reason: waiver.reason.clone() })
                 .collect(),
+            shared: self.shared.as_deref().map(|shared| shared.iter().map(shared_path).collect()),
             tls: self.tls.as_ref().map(expected_tls),
             units: self.units(),
             urls: self.urls(),
@@ -86,6 +87,10 @@ fn expected_secret(secret: &Secret) -> ExpectedSecret {
 
 fn expected_tls(tls: &Tls) -> ExpectedTls {
     ExpectedTls { names: texts(&tls.names), wildcard_probe: tls.wildcard_probe, port: tls.port, min_days: tls.min_days }
+}
+
+fn shared_path(shared: &Shared) -> SharedPath {
+    SharedPath { path: shared.path.to_string(), units: texts(&shared.units), reason: shared.reason.clone() }
 }
 
 fn named<K: ToString, V, E>(declared: &BTreeMap<K, V>, expected: impl Fn(&V) -> E) -> BTreeMap<String, E> {

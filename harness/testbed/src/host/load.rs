@@ -12,7 +12,7 @@ use url::Url;
 
 use super::{
     GuestPath, HostDefinition, HostError, HostName, Name, RepositoryPath, Size, Span,
-    definition::{Bootstrap, Fault, Host, Machine, Secret, Service, Tls, Waiver},
+    definition::{Bootstrap, Fault, Host, Machine, Secret, Service, Shared, Tls, Waiver},
     diagnostic::Document,
     document as written,
 };
@@ -62,6 +62,7 @@ impl Loader<'_> {
             machine: self.machine(written.machine)?,
             secrets: self.secrets(written.secrets, &sops_files)?,
             waivers: self.waivers(written.coverage)?,
+            shared: written.ordering.map(|ordering| self.shared(ordering)).transpose()?,
             tls: written.tls.map(|tls| self.tls(tls, &sops_files)).transpose()?,
             services: self.services(written.services)?,
             required: written.policy.required,
@@ -147,6 +148,21 @@ impl Loader<'_> {
             Ok(waiver.into_inner())
         };
         coverage.waive.into_iter().map(explained).collect()
+    }
+
+    fn shared(&self, ordering: written::OrderingTable) -> Result<Vec<Shared>, HostError> {
+        let explained = |shared: Spanned<Shared>| {
+            let Shared { path, units, reason } = shared.get_ref();
+            let (problem, remedy) = if reason.trim().is_empty() {
+                ("paths are shared without a reason", "say why that does no harm, for whoever reads the verdict")
+            } else if units.is_empty() || !path.as_str().starts_with('/') {
+                ("it does not say who shares what", "write an absolute `path`, and the `units` that share it")
+            } else {
+                return Ok(shared.into_inner());
+            };
+            Err(self.document.error(shared.span(), problem, remedy))
+        };
+        ordering.allow.into_iter().map(explained).collect()
     }
 
     fn tls(&self, tls: written::TlsTable, sops_files: &[RepositoryPath]) -> Result<Tls, HostError> {

@@ -21,10 +21,12 @@ mod tests;
 
 pub use definition::{
     Bootstrap, Fault, FaultStage, Host, HostDefinition, Machine, Provider, Recipient, Repository, Secret, Service,
-    SopsValue, Source, Tls, UnitState, Waiver,
+    Shared, SopsValue, Source, Tls, UnitState, Waiver,
 };
 pub use diagnostic::{Diagnostic, HostError};
 pub use key_source::{Credentials, KeyError, KeySource};
 pub use paths::{GuestPath, RepositoryPath, StorePath};
-pub use references::{AgeRecipient, Commit, CriterionGlob, Destination, HostName, Revision, UnitName, Waived};
+pub use references::{
+    AgeRecipient, Commit, CriterionGlob, Destination, HostName, Revision, SharedGlob, UnitName, Waived,
+};
 pub use values::{FileMode, Name, Program, Size, Span, ValueError, VariableName};

@@ -132,6 +132,12 @@ checked_text!(
     }
 );
 
+checked_text!(
+    /// A glob over paths or units under `[ordering]`, for instance `/var/lib/ci/*`.
+    SharedGlob,
+    |text| check_glob(text, "write a path or a unit's name, or a glob over them, for instance \"/var/lib/ci/*\"")
+);
+
 fn check_glob(text: &str, remedy: &str) -> Result<(), ValueError> {
     if text.is_empty() {
         return Err(ValueError::new("the name is empty", remedy));

@@ -1,9 +1,10 @@
 //! The engine: from a host definition to a sealed bundle.
 //!
-//! Four lines of work go on side by side and share nothing but the commit that they are about: the controller clones
-//! and decrypts, the *subject* machine lives through bootstrap, switch and observation, the *witness* machine builds
-//! the same commit without any secret, and *deprived* machines, one after another, are switched without what they need. What they recorded is judged only after every machine is gone, so that
-//! the teardown is among the facts.
+//! Lines of work go on side by side and share nothing but the commit that they are about: the controller clones and
+//! decrypts, the *subject* machine lives through bootstrap, switch and observation, the *witness* machine builds the
+//! same commit without any secret, *deprived* machines, one after another, are switched without what they need, and the
+//! *tracer* machine, where it is asked for, runs the units one by one. What they recorded is judged only after every
+//! machine is gone, so that the teardown is among the facts.
 
 mod builds;
 mod deprived;
@@ -20,6 +21,7 @@ mod rebuild;
 mod seal;
 mod setting;
 mod subject;
+mod tracer;
 mod witness;
 
 pub use error::RunError;
@@ -30,6 +32,7 @@ use coldproof_criteria::Need;
 use coldproof_evidence::{
     Observed, Record,
     bundle::SealedBundle,
+    ordering::OrderingObservation,
     source::{SopsObservation, SourceObservation},
 };
 
@@ -54,11 +57,17 @@ pub async fn run(host: &HostDefinition, plan: &Plan, progress: &dyn Progress) ->
     let stopwatch = Stopwatch::start(progress);
     let setting = Setting::prepare(host, plan, stopwatch).await?;
     let lines = async {
-        tokio::try_join!(controller(&setting), subject::run(&setting), witness::run(&setting), deprived::run(&setting))
+        tokio::try_join!(
+            controller(&setting),
+            subject::run(&setting),
+            witness::run(&setting),
+            deprived::run(&setting),
+            tracer::run(&setting)
+        )
     };
-    let (controller, subject, witness, deprived) =
+    let (controller, subject, witness, deprived, ordering) =
         lines.await.map_err(|error: RunError| error.with_deadline(host.machine.deadline.into()))?;
-    seal::seal(setting, Recorded { controller, subject, witness, deprived })
+    seal::seal(setting, Recorded { controller, subject, witness, deprived, ordering })
 }
 
 /// What the lines of work brought back.
@@ -67,6 +76,7 @@ struct Recorded {
     subject: Subject,
     witness: Witness,
     deprived: Deprived,
+    ordering: Observed<OrderingObservation>,
 }
 
 struct Controller {

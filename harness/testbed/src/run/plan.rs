@@ -131,6 +131,7 @@ const fn reach_of(need: Need) -> Reach {
         | Need::MissingKey
         | Need::WrongKey
         | Need::MissingCertificate
+        | Need::Ordering
         | Need::SecondSwitch
         | Need::SecondSystem
         | Need::Reboot
@@ -149,6 +150,7 @@ const fn is_elsewhere(need: Need) -> bool {
             | Need::MissingKey
             | Need::WrongKey
             | Need::MissingCertificate
+            | Need::Ordering
     )
 }
 
@@ -172,7 +174,8 @@ mod tests {
     #[test]
     fn what_another_machine_tells_needs_no_subject() {
         let selection =
-            Selection::of(&["secrets.missing-key-is-loud", "identity.deterministic"], Reach::Switched).unwrap();
+            Selection::of(&["secrets.missing-key-is-loud", "identity.deterministic", "ordering.*"], Reach::Switched)
+                .unwrap();
         assert_eq!((selection.reach(), selection.subject_reach()), (Reach::Switched, Reach::Source));
         assert_eq!(Selection::of(&["identity.reproduced"], Reach::Switched).unwrap().subject_reach(), Reach::Switched);
         let no_machine = Selection::of(&["secrets.*"], Reach::Source).unwrap();

@@ -45,6 +45,8 @@ pub enum Phase {
     WrongKey,
     /// The same without the certificate.
     MissingCertificate,
+    /// Tracing the units one by one on a machine of their own (beside the others).
+    Trace,
     /// Destroying the machines and looking that nothing is left.
     Teardown,
     /// Judging the record.
@@ -74,6 +76,7 @@ impl Phase {
             Self::MissingKey => "missing_key",
             Self::WrongKey => "wrong_key",
             Self::MissingCertificate => "missing_certificate",
+            Self::Trace => "trace",
             Self::Teardown => "teardown",
             Self::Judge => "judge",
         }

@@ -18,7 +18,7 @@ use super::{Phase, Recorded, RunError, known::files_in, progress::millis, record
 
 /// Releases everything that the run still holds, judges the record and seals the bundle.
 pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBundle, RunError> {
-    let Recorded { controller, subject, witness, deprived } = recorded;
+    let Recorded { controller, subject, witness, deprived, ordering } = recorded;
     let mut record = record(&setting);
     record.source = Observed::of(controller.source);
     record.sops = controller.sops;
@@ -39,6 +39,7 @@ pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBun
     record.reproduction = witness.reproduction;
     record.repeated_builds = witness.repeated_builds;
     record.source_forms = witness.source_forms;
+    record.ordering = ordering;
     if subject.captured {
         let captures = captures(&setting.attachments())?;
         record.egress = Observed::of(setting.network.egress(captures.iter().map(PathBuf::as_path)));

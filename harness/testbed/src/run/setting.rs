@@ -10,6 +10,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use coldproof_criteria::Need;
 use coldproof_evidence::{Expectations, record::RunContext};
 use coldproof_machines::{
     deadline::Deadline,
@@ -83,7 +84,11 @@ impl<'a> Setting<'a> {
     ) -> Result<Self, RunError> {
         let selection = plan.selection()?;
         let key = preflight::check(host, plan, &selection)?;
-        let expectations = host.expectations();
+        let mut expectations = host.expectations();
+        if !plan.only.is_empty() && selection.needs(Need::Ordering) {
+            // A machine more is made where the host definition asks for it, or who runs this does.
+            expectations.shared.get_or_insert_default();
+        }
         let paths = Paths::from_env();
         let run = random_hex::<8>();
         let ledger = Ledger::at(&paths.state);
@@ -165,8 +170,12 @@ impl<'a> Setting<'a> {
 
     /// Says what a phase is doing, in words of the guest's, without the secrets that may be in them.
     pub(super) fn detail(&self, phase: Phase, line: &str) {
-        let clean = self.known().and_then(|known| known.clean_line(line));
-        self.stopwatch.detail(phase, clean.as_deref().unwrap_or(line));
+        self.stopwatch.detail(phase, &self.clean(line));
+    }
+
+    /// A line of the guest's without the secrets that may be in it.
+    pub(super) fn clean(&self, line: &str) -> String {
+        self.known().and_then(|known| known.clean_line(line)).unwrap_or_else(|| line.to_owned())
     }
 
     /// Tells the machines what the controller cloned.

@@ -14,7 +14,9 @@ async fn switched_without(world: &mut Proof) -> StepResult {
     Ok(world.testbed.rebuild().await?)
 }
 
-#[when(regex = r"^(?:it is observed|another blank machine builds the same commit|its machine is destroyed)$")]
+#[when(
+    regex = r"^(?:it is observed|another blank machine builds the same commit|its machine is destroyed|its units run one at a time under a tracer)$"
+)]
 async fn observed(world: &mut Proof) -> StepResult {
     Ok(world.testbed.rebuild().await?)
 }
@@ -57,6 +59,11 @@ fn memory_left(world: &mut Proof) -> StepResult {
 #[then("room was left on the disk at any time")]
 fn disk_left(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds("resources.peak-disk")?)
+}
+
+#[then("no two of them can get into each other's way")]
+fn race_free(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("ordering.race-free", facts::units_were_traced)?)
 }
 
 #[then("the second switch has changed nothing")]
