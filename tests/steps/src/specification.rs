@@ -81,12 +81,14 @@ fn a_scenario_that_needs_a_machine_says_so() {
 }
 
 /// The actions that need one.
-const NEEDS_MACHINE: [&str; 10] = [
+const NEEDS_MACHINE: [&str; 12] = [
     "the operator switches it",
     "it is observed",
     "another blank machine",
     "its units run one at a time",
     "its machine is destroyed",
+    "its machine is rebooted",
+    "its machine is given more memory",
     "a client ",
     "it is killed",
     "the operator asks for a proof of its blank machine",
