@@ -55,8 +55,6 @@ impl Arguments {
         let jobs = self.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let outcome = runtime.block_on(interrupt::or(trials::run(faults, self.provider, jobs)));
-        // What still runs is dropped with it, and that removes what it had made.
-        drop(runtime);
         match outcome? {
             Some(matrix) => self.report(&matrix),
             None => {

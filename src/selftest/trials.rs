@@ -11,7 +11,7 @@ use coldproof_testbed::{
     host::{HostDefinition, Provider},
     run::{self, ErrorKind, Plan, Reach, RunError},
 };
-use tokio::task::JoinSet;
+use futures::{StreamExt as _, stream};
 
 use super::display::{Display, Line};
 use crate::world::ReferenceWorld;
@@ -24,7 +24,7 @@ pub(super) async fn run(faults: Vec<&'static Fault>, provider: Option<Provider>,
     display.ended(&clean);
     let mut trials = vec![clean];
     if trials[0].outcome != Outcome::Inconclusive {
-        trials.extend(side_by_side(&faults, provider, &context.provider, jobs, &display).await?);
+        trials.extend(side_by_side(&faults, provider, &context.provider, jobs, &display).await);
     }
     Ok(Matrix::new(trials, &context, day, jobs, millis(began)))
 }
@@ -42,35 +42,26 @@ async fn clean(provider: Option<Provider>) -> Result<(Trial, RunContext)> {
     }
 }
 
-/// The faults' trials in the order of the faults.
+/// The faults' trials in the order of the faults. They are no tasks of their own: whoever drops this drops them with it,
+/// while the runtime still runs that their machines need in order to go away.
 async fn side_by_side(
     faults: &[&'static Fault],
     provider: Option<Provider>,
     provider_name: &str,
     jobs: usize,
     display: &Display,
-) -> Result<Vec<Trial>> {
-    let mut trials: Vec<Option<Trial>> = faults.iter().map(|_| None).collect();
-    let mut waiting = faults.iter().copied().enumerate();
-    let mut running = JoinSet::new();
-    loop {
-        while running.len() < jobs
-            && let Some((position, fault)) = waiting.next()
-        {
-            let reason = fault.impossible_on(provider_name);
-            running.spawn(async move {
-                match reason {
-                    Some(reason) => (position, Trial::impossible(fault, reason)),
-                    None => (position, faulty(fault, provider).await),
-                }
-            });
-        }
-        let Some(ended) = running.join_next().await else { break };
-        let (position, trial) = ended?;
+) -> Vec<Trial> {
+    let trials = faults.iter().enumerate().map(async |(position, &fault)| {
+        let trial = match fault.impossible_on(provider_name) {
+            Some(reason) => Trial::impossible(fault, reason),
+            None => faulty(fault, provider).await,
+        };
         display.ended(&trial);
-        trials[position] = Some(trial);
-    }
-    Ok(trials.into_iter().flatten().collect())
+        (position, trial)
+    });
+    let mut trials: Vec<_> = stream::iter(trials).buffer_unordered(jobs).collect().await;
+    trials.sort_by_key(|(position, _)| *position);
+    trials.into_iter().map(|(_, trial)| trial).collect()
 }
 
 async fn faulty(fault: &'static Fault, provider: Option<Provider>) -> Trial {
