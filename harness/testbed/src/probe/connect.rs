@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use futures::{StreamExt as _, stream};
 use rustls::{ClientConfig, client::Resumption, crypto::ring, pki_types::ServerName};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -33,6 +34,15 @@ pub(super) async fn connect(
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(peer).await?;
     connector.connect(name, stream).await
+}
+
+/// As many probes of one peer run at once. QEMU's user network listens with a backlog of one (slirp's `tcpx_listen`), for
+/// which the kernel keeps two connections: it drops what comes beyond, and the next try is seconds later.
+const AT_ONCE: usize = 2;
+
+/// What the probes came to, in their order; none is started before its turn, and its deadline neither.
+pub(super) async fn in_turn<T>(probes: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    stream::iter(probes).buffered(AT_ONCE).collect().await
 }
 
 /// What `attempt` came to within `deadline`, or why it came to nothing, in words.

@@ -6,7 +6,6 @@ use coldproof_evidence::{
     expectations::ExpectedUrl,
     served::{HttpObservation, HttpProbe},
 };
-use futures::future::join_all;
 use http_body_util::Empty;
 use hyper::{Request, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
@@ -18,7 +17,7 @@ use tokio::{
 };
 use url::{Host, Position, Url};
 
-use super::connect::{connect, connector, within};
+use super::connect::{connect, connector, in_turn, within};
 
 /// Why there is no status.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +38,7 @@ enum HttpError {
     Http(#[from] hyper::Error),
 }
 
-/// Asks for every URL at once, each within `deadline`; `resolve` says at which address a port of the guest is reached.
+/// Asks for every URL, each within `deadline`; `resolve` says at which address a port of the guest is reached.
 ///
 /// One GET over HTTP/1.1, and the first status counts: a redirect is an answer. Any certificate is accepted, because
 /// certificates have criteria of their own and a stale leaf must not look like a broken service; no request carries
@@ -53,7 +52,7 @@ pub async fn probe(
         let status = within(deadline, status(&expected.url, &resolve));
         async move { HttpProbe { service: service.clone(), url: expected.url.clone(), status: status.await } }
     });
-    HttpObservation { probes: join_all(probes).await }
+    HttpObservation { probes: in_turn(probes).await }
 }
 
 async fn status(url: &str, resolve: impl Fn(u16) -> SocketAddr) -> Result<u16, HttpError> {

@@ -3,7 +3,6 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use coldproof_evidence::served::{OldVersionProbe, Reception, UnknownNameProbe};
-use futures::future::join_all;
 use rustls::{AlertDescription, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
@@ -14,7 +13,7 @@ use tokio::{
 use super::{
     ProbeName,
     client_hello::{OldVersion, client_hello},
-    connect::{connect, connector, late, words},
+    connect::{connect, connector, in_turn, late, words},
     names::unknown_name,
 };
 
@@ -28,7 +27,7 @@ const FATAL: u8 = 2;
 /// A record's limit with the room that old versions leave for padding and code.
 const LONGEST_RECORD: usize = (1 << 14) + 2048;
 
-/// Asks `peer` for every declared name with each old version, all at once.
+/// Asks `peer` for every declared name with each old version.
 pub async fn probe_old_versions(peer: SocketAddr, names: &[ProbeName], deadline: Duration) -> Vec<OldVersionProbe> {
     let declared = names.iter().filter(|name| !name.random);
     let pairs = declared.flat_map(|name| OldVersion::ALL.map(|version| (name, version)));
@@ -40,7 +39,7 @@ pub async fn probe_old_versions(peer: SocketAddr, names: &[ProbeName], deadline:
             reception: old_version(peer, &name.name, version, deadline).await,
         }
     });
-    join_all(probes).await
+    in_turn(probes).await
 }
 
 async fn old_version(peer: SocketAddr, name: &str, version: OldVersion, deadline: Duration) -> Reception {

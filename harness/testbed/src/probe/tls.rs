@@ -6,7 +6,6 @@ use std::{
 };
 
 use coldproof_evidence::served::{TlsObservation, TlsProbe};
-use futures::future::join_all;
 use rustls::{
     ProtocolVersion,
     pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime},
@@ -16,10 +15,10 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{
     ProbeName,
-    connect::{connect, connector, within},
+    connect::{connect, connector, in_turn, within},
 };
 
-/// Asks `peer` for every name at once, each within `deadline`. Connects nowhere else.
+/// Asks `peer` for every name, each within `deadline`. Connects nowhere else.
 ///
 /// Trouble is recorded and not returned: that nobody answers is an observation too.
 pub async fn probe(
@@ -32,7 +31,7 @@ pub async fn probe(
     let probes = names.iter().map(|name| probe_name(peer, name, roots, now, deadline));
     TlsObservation {
         at_secs: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
-        probes: join_all(probes).await,
+        probes: in_turn(probes).await,
         ..TlsObservation::default()
     }
 }

@@ -225,7 +225,7 @@ pub(super) async fn probe(
     }
     setting
         .stopwatch
-        .time(Phase::Probe, async { tokio::join!(probe_tls(setting, machine), probe_http(setting, machine)) })
+        .time(Phase::Probe, async { (probe_tls(setting, machine).await, probe_http(setting, machine).await) })
         .await
 }
 
@@ -238,12 +238,10 @@ async fn probe_tls(setting: &Setting<'_>, machine: &dyn Machine) -> Observed<Tls
     };
     let leaf = setting.committed().await.leaf.map(CertificateDer::from);
     let names = probe_names(declared, leaf.as_ref());
-    let (mut observed, old_versions, unknown_name) = tokio::join!(
-        tls::probe(peer, &names, &declared.roots, PROBE_LIMIT),
-        refusal::probe_old_versions(peer, &names, PROBE_LIMIT),
-        refusal::probe_unknown_name(peer, PROBE_LIMIT),
-    );
-    (observed.old_versions, observed.unknown_names) = (old_versions, vec![unknown_name]);
+    // One after another: a peer takes few connections at once.
+    let mut observed = tls::probe(peer, &names, &declared.roots, PROBE_LIMIT).await;
+    observed.old_versions = refusal::probe_old_versions(peer, &names, PROBE_LIMIT).await;
+    observed.unknown_names = vec![refusal::probe_unknown_name(peer, PROBE_LIMIT).await];
     Observed::of(observed)
 }
 

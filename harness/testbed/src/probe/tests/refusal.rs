@@ -3,7 +3,10 @@
 use std::{
     net::SocketAddr,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use coldproof_evidence::served::Reception;
@@ -16,6 +19,7 @@ use rustls::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
+    time::{Duration, sleep},
 };
 
 use super::{
@@ -191,4 +195,27 @@ fn a_hello_is_read_as_what_it_says() {
         let (error, _) = acceptor.accept().map(|_| ()).unwrap_err();
         assert!(matches!(error, rustls::Error::PeerIncompatible(_)), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_peer_has_few_probes_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = listener.local_addr().unwrap();
+    let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            seen.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let open = Arc::clone(&open);
+            tokio::spawn(async move {
+                // Long enough for all the others to come meanwhile.
+                sleep(Duration::from_millis(20)).await;
+                open.fetch_sub(1, Ordering::SeqCst);
+                drop(stream);
+            });
+        }
+    });
+    let names: Vec<_> = (0..4).map(|number| ProbeName::declared(format!("{number}.example.test"))).collect();
+    assert_eq!(probe_old_versions(peer, &names, PATIENT).await.len(), 8);
+    assert_eq!(most.load(Ordering::SeqCst), 2);
 }
