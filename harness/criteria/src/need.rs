@@ -63,10 +63,13 @@ pub(crate) enum Presence<'r> {
 }
 
 impl Need {
-    /// Whether it takes a blank machine and a switch, or another start of a machine, that serve for nothing else.
+    /// Whether it takes a machine and a switch, or another start of a machine, that serve for nothing else.
     #[must_use]
     pub const fn is_apart(self) -> bool {
-        matches!(self, Self::MissingKey | Self::WrongKey | Self::MissingCertificate | Self::Reboot | Self::Resize)
+        matches!(
+            self,
+            Self::MissingKey | Self::WrongKey | Self::MissingCertificate | Self::Reboot | Self::Resize | Self::Ordering
+        )
     }
 
     pub(crate) fn presence(self, record: &Record) -> Presence<'_> {

@@ -67,7 +67,8 @@ impl Client {
             return Err(unreadable(&what, "no operation"));
         };
         let descriptors: Descriptors = decode(&what, operation.metadata["fds"].clone())?;
-        let channel = |secret| Channel::open(self, &operation.id, secret);
+        // Each holds two handshakes, which is much for a stack.
+        let channel = |secret| Box::pin(Channel::open(self, &operation.id, secret));
         let open = async {
             // The command starts once it has its three streams, and may have ended before a fourth is opened.
             let control = channel(&descriptors.control).await?;

@@ -22,7 +22,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 const OWNER: &str = "__owner";
 /// This very binary, even if it was built anew since it was started.
 const SELF: &str = "/proc/self/exe";
-const LIMIT: Duration = Duration::from_secs(5);
+/// A backstop: how soon everything is gone is measured, not tested, as other tests take the processors meanwhile.
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn main() {
     coldproof_machines::helper::dispatch(&[]);

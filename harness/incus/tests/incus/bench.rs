@@ -18,7 +18,7 @@ pub(crate) fn trial<F>(name: &'static str, body: fn() -> F) -> Trial
 where
     F: Future<Output = anyhow::Result<()>> + 'static,
 {
-    Trial::test(name, move || runtime()?.block_on(body()).map_err(|error| Failed::from(format!("{error:#}"))))
+    Trial::test(name, move || runtime()?.block_on(Box::pin(body())).map_err(|error| Failed::from(format!("{error:#}"))))
 }
 
 fn runtime() -> io::Result<tokio::runtime::Runtime> {

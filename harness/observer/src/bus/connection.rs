@@ -175,7 +175,13 @@ impl Bus {
     /// Reads once from the socket, which blocks when nothing is there.
     pub(crate) fn fill(&mut self) -> Result<(), BusError> {
         let mut chunk = [0; 64 << 10];
-        let count = self.stream.read(&mut chunk).map_err(BusError::Lost)?;
+        let count = loop {
+            match self.stream.read(&mut chunk) {
+                // A read with a time limit is not taken up again after a stop or a freeze (signal(7)).
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result.map_err(BusError::Lost)?,
+            }
+        };
         if count == 0 {
             return Err(BusError::Lost(io::ErrorKind::UnexpectedEof.into()));
         }
