@@ -29,9 +29,15 @@ fn main() -> ExitCode {
 fn selftest() -> Result<()> {
     let home = tempfile::Builder::new().prefix("coldproof-docker-").tempdir()?;
     let engine = Engine::of_the_host().map_or_else(|| Engine::own(home.path()), Ok)?;
-    let mut selftest = Command::new(env!("CARGO_BIN_EXE_coldproof"));
-    let status = selftest.args(["selftest", "--provider", "docker"]).env("DOCKER_HOST", &engine.host).status()?;
+    let state = home.path().join("selftest");
+    let coldproof = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_coldproof"));
+        command.args(arguments).env("DOCKER_HOST", &engine.host).env("COLDPROOF_STATE", &state).status()
+    };
+    let status = coldproof(&["selftest", "--provider", "docker"])?;
     ensure!(status.success(), "the self-test ended with {status}");
+    let status = coldproof(&["machines", "reap"])?;
+    ensure!(status.success(), "what the self-test left could not be removed: {status}");
     Ok(())
 }
 

@@ -17,18 +17,25 @@ use crate::{
 ///
 /// Each step may find its work done already, as an owner may have died half way through. The
 /// order matters: processes first, as they hold mounts and talk to remotes; mounts before directories, as removing
-/// a directory must never reach into a mount; the entry last, and only when nothing is left.
+/// a directory must never reach into a mount; the entry last, and only when nothing is left. Until then it names what
+/// is left and no more: the engine that a removed container belonged to need not answer ever again.
 pub(crate) fn undo(ledger: &Ledger, entry: &LedgerEntry) -> Destroyed {
     let mut resources = entry.containment.remove(&entry.lease);
-    resources.extend(entry.remotes.iter().map(remote::remove));
+    let mut left = LedgerEntry { remotes: Vec::new(), directories: Vec::new(), ..entry.clone() };
+    for remote in &entry.remotes {
+        let removed = remote::remove(remote);
+        left.remotes.extend((!removed.gone).then(|| remote.clone()));
+        resources.push(removed);
+    }
     for dir in &entry.directories {
         resources.extend(unmount_below(dir));
-        resources.push(remove_directory(dir));
+        let removed = remove_directory(dir);
+        left.directories.extend((!removed.gone).then(|| dir.clone()));
+        resources.push(removed);
     }
-    if resources.iter().all(|resource| resource.gone)
-        && let Err(error) = ledger.remove(&entry.lease)
-    {
-        tracing::warn!(%error, lease = entry.lease, "removing the ledger entry");
+    let clean = resources.iter().all(|resource| resource.gone);
+    if let Err(error) = if clean { ledger.remove(&entry.lease) } else { ledger.write(&left) } {
+        tracing::warn!(%error, lease = entry.lease, "updating the ledger entry");
     }
     let path = ledger.entry_path(&entry.lease);
     resources.push(ReleasedResource {
@@ -139,6 +146,16 @@ mod tests {
         let receipt = undo(&ledger, &entry);
         assert!(!receipt.is_clean());
         assert!(ledger.read("l").unwrap().is_some());
+    }
+
+    #[test]
+    fn only_what_is_left_stays_in_the_ledger() {
+        let state = tempfile::tempdir().unwrap();
+        let ledger = Ledger::at(state.path());
+        let mut entry = entry(&ledger, state.path().join("removable"));
+        entry.directories.push("/proc/self/task".into());
+        assert!(!undo(&ledger, &entry).is_clean());
+        assert_eq!(ledger.read("l").unwrap().unwrap().directories, [PathBuf::from("/proc/self/task")]);
     }
 
     #[test]
