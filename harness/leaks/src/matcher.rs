@@ -1,11 +1,16 @@
 //! All forms of all secrets as one automaton.
 
 use std::{
+    array,
     collections::{BTreeMap, BTreeSet},
     mem,
 };
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::{
+    Anchored, Input, MatchKind,
+    automaton::{Automaton as _, StateID},
+    dfa::DFA,
+};
 use zeroize::Zeroize as _;
 
 use crate::{
@@ -15,6 +20,9 @@ use crate::{
     secret::Secret,
 };
 
+/// Parts of a chunk that are looked through side by side.
+const LANES: usize = 4;
+
 /// Why no matcher could be made.
 #[derive(Debug, thiserror::Error)]
 #[error("the secrets are too many or too long to be looked for all at once: {0}; report this as a fault of coldproof")]
@@ -23,7 +31,9 @@ pub struct BuildError(#[from] aho_corasick::BuildError);
 /// Looks for secrets in all their forms.
 #[derive(Debug)]
 pub struct Matcher {
-    automaton: AhoCorasick,
+    automaton: DFA,
+    /// Where the automaton begins.
+    start: StateID,
     needles: Vec<Needle>,
     longest: usize,
     searched: Vec<String>,
@@ -97,14 +107,16 @@ impl Matcher {
         let mut ordered: Vec<_> = patterns.iter().collect();
         ordered.sort_by_key(|(_, number)| **number);
         let longest = ordered.iter().map(|(form, _)| form.len()).max().unwrap_or_default();
-        let automaton = AhoCorasick::builder()
-            .kind(Some(AhoCorasickKind::DFA))
+        let automaton = DFA::builder()
+            // With one, the state at the start would be among those that say that something was found.
+            .prefilter(false)
             // Where one form begins with another, for instance a URL with a password, the whole is what was found.
             .match_kind(MatchKind::LeftmostLongest)
             .build(ordered.iter().map(|(form, _)| form.as_bytes()));
         patterns.into_keys().for_each(|mut form| form.zeroize());
         let automaton = automaton?;
-        Ok(Self { automaton, needles, longest, searched, unscannable })
+        let start = automaton.start_state(Anchored::No).expect("it is built to search everywhere");
+        Ok(Self { automaton, start, needles, longest, searched, unscannable })
     }
 
     /// A scanner for one stream.
@@ -131,10 +143,41 @@ impl Matcher {
     }
 
     pub(crate) fn find<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = Found> + 'a {
-        self.automaton.find_iter(bytes).map(|found| Found {
+        let input = self.any(bytes).then(|| Input::new(bytes));
+        let found = input.map(|input| self.automaton.try_find_iter(input).expect("it is built to search everywhere"));
+        found.into_iter().flatten().map(|found| Found {
             needle: found.pattern().as_usize(),
             start: found.start(),
             end: found.end(),
+        })
+    }
+
+    /// Whether there is anything to be found, which there hardly ever is. Each step of the automaton has to wait for the
+    /// memory that the one before names; those of several lanes wait together.
+    fn any(&self, bytes: &[u8]) -> bool {
+        let step = |state, byte| self.automaton.next_state(Anchored::No, state, byte);
+        let found = |state| self.automaton.is_special(state);
+        let width = bytes.len().div_ceil(LANES);
+        // What begins in a lane is found in it.
+        let end = |lane: usize| (lane + 1) * width + self.longest;
+        let lanes: [&[u8]; LANES] =
+            array::from_fn(|lane| &bytes[(lane * width).min(bytes.len())..end(lane).min(bytes.len())]);
+        let common = lanes.iter().map(|lane| lane.len()).min().unwrap_or_default();
+        let heads = lanes.map(|lane| &lane[..common]);
+        let mut states = [self.start; LANES];
+        for at in 0..common {
+            for (state, head) in states.iter_mut().zip(heads) {
+                *state = step(*state, head[at]);
+            }
+            if states.iter().any(|state| found(*state)) {
+                return true;
+            }
+        }
+        lanes.iter().zip(states).any(|(lane, mut state)| {
+            lane[common..].iter().any(|byte| {
+                state = step(state, *byte);
+                found(state)
+            })
         })
     }
 
