@@ -1,0 +1,32 @@
+//! Each seeded fault against every criterion, in containers; and what a whole proof says and seals.
+//!
+//! They use the engine at `DOCKER_HOST` or the usual socket, and start one of their own where there is none.
+
+mod engine;
+mod leaks;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use engine::Engine;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    coldproof_testbed::dispatch();
+    let trials = vec![trial("selftest::@docker", selftest), trial("leaks::own_output::@docker", leaks::own_output)];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn trial(name: &str, test: fn(&Engine) -> Result<()>) -> Trial {
+    let run = move || Engine::start().and_then(|engine| test(&engine));
+    Trial::test(name, move || run().map_err(|error| Failed::from(format!("{error:#}"))))
+}
+
+/// The clean host passes, and each seeded fault is caught by exactly the criteria that it lists.
+fn selftest(engine: &Engine) -> Result<()> {
+    let status = engine.coldproof(&["selftest", "--provider", "docker"]).status()?;
+    ensure!(status.success(), "the self-test ended with {status}");
+    let status = engine.coldproof(&["machines", "reap"]).status()?;
+    ensure!(status.success(), "what the self-test left could not be removed: {status}");
+    Ok(())
+}
