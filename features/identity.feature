@@ -42,6 +42,18 @@ Feature: What runs is what git builds
       When another blank machine builds the same commit
       Then the finding is a reproduction mismatch naming "/nix/store/"
 
+  @criterion:identity.original @qemu
+  Rule: The original runs what git builds
+    Example: git builds what the original runs
+      Given host "cc-ci" has an original that runs what was built before
+      When another blank machine builds the same commit
+      Then git builds what the original runs
+
+    Example: an original that git does not build is detected
+      Given host "cc-ci" has an original that runs something else
+      When another blank machine builds the same commit
+      Then the finding is an original mismatch naming both store paths
+
   @criterion:identity.deterministic @qemu
   Rule: A machine that builds it again gets the same bytes
     Example: what is built twice is the same

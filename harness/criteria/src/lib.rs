@@ -53,6 +53,7 @@ pub static CRITERIA: &[Criterion] = &[
     identity::TOPLEVEL,
     identity::CONTENTS,
     identity::REPRODUCED,
+    identity::ORIGINAL,
     identity::DETERMINISTIC,
     identity::SOURCE_FORMS,
     secrets::EACH_RECIPIENT,

@@ -230,8 +230,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         name: "reference-toplevel-old",
         layer: Layer::Switch,
-        criterion: &["identity.toplevel"],
-        summary: "the host definition names a toplevel that the revision does not build",
+        criterion: &["identity.original"],
+        summary: "the original is said to run a toplevel that the revision does not build",
         how: |draft| {
             let old = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-cc-ci-coldproof-reference-0";
             draft.edit_definition("[host]\n", &format!("[host]\ntoplevel = \"{old}\"\n"))

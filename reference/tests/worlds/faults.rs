@@ -7,7 +7,7 @@ use coldproof_reference::{Layer, faults};
 use rstest::rstest;
 
 /// What is judged of every host that declares the subjects.
-const CRITERIA: [&str; 41] = [
+const CRITERIA: [&str; 42] = [
     "blank.inventory",
     "blank.one-secret",
     "convergence.idempotent",
@@ -17,6 +17,7 @@ const CRITERIA: [&str; 41] = [
     "coverage.complete",
     "identity.contents",
     "identity.deterministic",
+    "identity.original",
     "identity.reproduced",
     "identity.source-forms",
     "identity.toplevel",

@@ -86,6 +86,14 @@ pub(crate) fn two_machines_have_the_same_bytes(record: &Record) -> Result<()> {
     Ok(())
 }
 
+/// What is said of the original was built on the second machine.
+pub(crate) fn the_original_runs_what_was_built(record: &Record) -> Result<()> {
+    let built = &facts(&record.reproduction, "the second machine")?.toplevel;
+    let claimed = record.expectations.toplevel.as_ref().context("nothing is said of the original")?;
+    ensure!(claimed == built, "{built} was built, and the original is said to run {claimed}");
+    Ok(())
+}
+
 /// The toplevel is among what was built again.
 pub(crate) fn the_system_was_built_again(record: &Record) -> Result<()> {
     let toplevel = &facts(&record.reproduction, "the second machine")?.toplevel;

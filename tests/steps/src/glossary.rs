@@ -8,6 +8,7 @@ use crate::{command::Variant, testbed::Host};
 const STATES: &[(&str, Host)] = &[
     ("is as it is committed", Host::Committed),
     ("is running its committed configuration", Host::Committed),
+    ("has an original that runs what was built before", Host::Claimed),
     ("has a misspelt section in its definition", Host::Misdefined(Variant::MisspeltSection)),
     ("has a machine that never boots", Host::Misdefined(Variant::NeverBoots)),
     ("is committed where nobody serves it", Host::Misdefined(Variant::NobodyServes)),
@@ -35,6 +36,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("is running a system that git does not build", "running-system-differs"),
     ("would boot another system than the one that runs", "profile-points-elsewhere"),
     ("has a file in its store changed behind the back of Nix", "store-file-changed"),
+    ("has an original that runs something else", "reference-toplevel-old"),
     ("has a build that depends on its time", "build-varies"),
     ("builds its own revision into its system", "revision-in-closure"),
     ("has a secret that is empty", "secret-empty"),
@@ -86,6 +88,7 @@ const NOUNS: &[(&str, &str)] = &[
     ("toplevel", "identity.toplevel"),
     ("contents", "identity.contents"),
     ("reproduction", "identity.reproduced"),
+    ("original", "identity.original"),
     ("determinism", "identity.deterministic"),
     ("source form", "identity.source-forms"),
     ("secret", "secrets.in-place"),

@@ -1,6 +1,9 @@
 //! Makes a proof of the reference host in some state, once in a test run.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -27,10 +30,24 @@ pub(crate) enum Reach {
 /// The sealed record of the host in this state, made by whichever test comes first.
 pub(crate) async fn of(host: Host, reach: Reach) -> Result<SealedBundle> {
     let name = format!("{}.{reach:?}", name_of(host)?).to_lowercase();
-    let world = world(host).await?;
-    let make = async |out: &Path| prove(&world, &plan(host, reach, out)).await.map_err(|e| format!("{e:#}"));
+    let definition = Box::pin(definition(host)).await?;
+    let make = async |out: &Path| prove(&definition, &plan(host, reach, out)).await.map_err(|e| format!("{e:#}"));
     let bundle = shared::once(shared::directory()?, &name, make).await?;
     Ok(SealedBundle::open(&bundle)?)
+}
+
+/// The host definition of this state.
+async fn definition(host: Host) -> Result<PathBuf> {
+    let definition = world(host).await?.join("coldproof.toml");
+    let Host::Claimed = host else { return Ok(definition) };
+    let proof = of(Host::Committed, Reach::Machine).await?;
+    let built = &proof.record.reproduction.facts().context("no second machine built the committed host")?.toplevel;
+    let mut claimed: toml::Table = fs::read_to_string(&definition)?.parse()?;
+    let host = claimed.get_mut("host").and_then(toml::Value::as_table_mut).context("no [host]")?;
+    host.insert("toplevel".to_owned(), built.clone().into());
+    let path = definition.with_file_name("claimed.coldproof.toml");
+    fs::write(&path, claimed.to_string())?;
+    Ok(path)
 }
 
 /// The directory of a reference world in this state, written by whichever test comes first.
@@ -41,21 +58,22 @@ pub(crate) async fn world(host: Host) -> Result<PathBuf> {
         let written = world::write(dir, &world::WorldOptions { sops: &sops, fault });
         written.map(drop).map_err(|e| format!("{e:#}"))
     };
-    Ok(shared::once(shared::directory()?, &format!("{}.world", name_of(host)?), write).await?)
+    let committed = if let Host::Claimed = host { Host::Committed } else { host };
+    Ok(shared::once(shared::directory()?, &format!("{}.world", name_of(committed)?), write).await?)
 }
 
 fn name_of(host: Host) -> Result<&'static str> {
     match host {
         Host::Unstated => bail!("no step has said what state the host is in"),
         Host::Committed => Ok("committed"),
+        Host::Claimed => Ok("claimed"),
         Host::Faulty(fault) => Ok(fault.name),
         Host::Misdefined(_) => bail!("only the command is asked about a host that is defined wrongly"),
     }
 }
 
-async fn prove(world: &Path, plan: &Plan) -> Result<()> {
-    let definition = world.join("coldproof.toml");
-    let host = HostDefinition::load(&definition).with_context(|| format!("loading {}", definition.display()))?;
+async fn prove(definition: &Path, plan: &Plan) -> Result<()> {
+    let host = HostDefinition::load(definition).with_context(|| format!("loading {}", definition.display()))?;
     run::run(&host, plan, &Log).await?;
     Ok(())
 }
@@ -67,6 +85,7 @@ fn plan(host: Host, reach: Reach, out: &Path) -> Plan {
         (_, Reach::Repositories) => plan.at_most = run::Reach::Source,
         (Host::Faulty(fault), Reach::Machine) => plan.only = at_the_cost_of(fault),
         // Asked for by name, so that what costs a machine of its own is among it.
+        (Host::Claimed, _) => plan.only = vec!["identity.original".to_owned()],
         (Host::Committed, _) => plan.only = vec!["*".to_owned()],
         _ => {}
     }

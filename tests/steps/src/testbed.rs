@@ -33,6 +33,8 @@ pub(crate) enum Host {
     Unstated,
     /// What is committed, without a fault.
     Committed,
+    /// What is committed, and said to run on the original.
+    Claimed,
     /// With one seeded fault.
     Faulty(&'static Fault),
     /// What is committed, under another host definition.
@@ -138,6 +140,7 @@ impl fmt::Debug for Testbed {
         let fault = match self.host {
             Host::Faulty(fault) => fault.name,
             Host::Committed => "committed",
+            Host::Claimed => "claimed",
             Host::Misdefined(_) => "misdefined",
             Host::Unstated => "unstated",
         };

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A revision that does not build fails the switch, and has nothing that could be built again.
-const WITHOUT_BUILD: &[&str] = &["convergence.one-switch"];
+pub(super) const WITHOUT_BUILD: &[&str] = &["convergence.one-switch"];
 
 pub(crate) const DETERMINISTIC: Criterion = Criterion::new(
     "identity.deterministic",

@@ -12,8 +12,7 @@ use crate::{
 
 pub(crate) const TOPLEVEL: Criterion = Criterion::new(
     "identity.toplevel",
-    "what runs and what the system profile holds is what git builds on an independent machine, \
-     and the declared reference toplevel",
+    "what runs and what the system profile holds is what git builds on an independent machine",
     &[Need::System, Need::Reproduction],
     toplevel,
 )
@@ -40,8 +39,7 @@ type Claim<'r> = (&'static str, Option<&'r str>, &'static str);
 
 fn claims(record: &Record) -> Option<Vec<Claim<'_>>> {
     let system = record.system.facts()?;
-    let declared = record.expectations.toplevel.as_deref();
-    let mut claims = vec![
+    Some(vec![
         (
             "/run/current-system",
             system.running_system.as_deref(),
@@ -52,15 +50,7 @@ fn claims(record: &Record) -> Option<Vec<Claim<'_>>> {
             system.profile_system.as_deref(),
             "the next boot starts something else than what the revision builds: use `switch`, not `test`",
         ),
-    ];
-    claims.extend(declared.map(|toplevel| {
-        (
-            "[host] toplevel",
-            Some(toplevel),
-            "the revision does not build the declared reference: commit what built it, or declare the new toplevel",
-        )
-    }));
-    Some(claims)
+    ])
 }
 
 /// Whether everything that was seen is what git builds; true as well where there is nothing to compare with.

@@ -86,6 +86,11 @@ fn reproduced(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds_by("identity.reproduced", facts::two_machines_have_the_same_bytes)?)
 }
 
+#[then("git builds what the original runs")]
+fn original(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("identity.original", facts::the_original_runs_what_was_built)?)
+}
+
 #[then("whatever it builds again has the same bytes")]
 fn deterministic(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds_by("identity.deterministic", facts::the_system_was_built_again)?)
