@@ -34,8 +34,8 @@ pub struct Criterion {
     pub requires: Requires,
     /// Criteria that, where they do not hold, explain why something is absent.
     pub blocked_by: &'static [&'static str],
-    /// Whether a host definition declares a subject for it, so that it is required.
-    pub declared: fn(&Expectations) -> bool,
+    declared: fn(&Expectations) -> bool,
+    of_original: bool,
     rule: fn(&Record) -> Option<Judgement>,
 }
 
@@ -46,7 +46,17 @@ impl Criterion {
         needs: &'static [Need],
         rule: fn(&Record) -> Option<Judgement>,
     ) -> Self {
-        Self { name, summary, needs, uses: &[], requires: Requires::Nothing, blocked_by: &[], declared: |_| true, rule }
+        Self {
+            name,
+            summary,
+            needs,
+            uses: &[],
+            requires: Requires::Nothing,
+            blocked_by: &[],
+            declared: |_| true,
+            of_original: false,
+            rule,
+        }
     }
 
     pub(crate) const fn using(mut self, uses: &'static [Need]) -> Self {
@@ -67,6 +77,24 @@ impl Criterion {
     pub(crate) const fn declared_when(mut self, declared: fn(&Expectations) -> bool) -> Self {
         self.declared = declared;
         self
+    }
+
+    /// It can be judged of a host that was there before and is only read.
+    pub(crate) const fn of_an_original(mut self) -> Self {
+        self.of_original = true;
+        self
+    }
+
+    /// Whether a host definition declares a subject for it, so that it is required.
+    #[must_use]
+    pub fn is_declared(&self, expected: &Expectations) -> bool {
+        (self.of_original || expected.original.is_none()) && (self.declared)(expected)
+    }
+
+    /// Whether a host that was there before, and is only read, can be judged by it.
+    #[must_use]
+    pub const fn is_of_an_original(&self) -> bool {
+        self.of_original
     }
 
     /// The part of the name before the dot.
@@ -105,6 +133,13 @@ impl Criterion {
 
     /// Why there is nothing to judge, if so.
     fn missing(&self, record: &Record) -> Option<Outcome> {
+        if !self.of_original
+            && let Some(original) = &record.expectations.original
+        {
+            let reason =
+                format!("{original} was there before and is only read; a machine made for the proof tells this");
+            return Some(Outcome::NotRun { reason });
+        }
         if let Some(cause) = convergence::unmet(self.requires, record) {
             let cause = format!("blocked by {}: {cause}", convergence::ONE_SWITCH.name);
             return Some(Outcome::Inconclusive { cause });
@@ -121,7 +156,7 @@ impl Criterion {
             }
         }
         let need = skipped?;
-        if !(self.declared)(&record.expectations) {
+        if !self.is_declared(&record.expectations) {
             let reason = format!("the host definition declares nothing for it, and {need} was not observed");
             return Some(Outcome::NotRun { reason });
         }

@@ -27,6 +27,8 @@ pub enum Need {
     Tls,
     /// [`Record::http`].
     Http,
+    /// [`Record::original`].
+    Original,
     /// [`Record::reproduction`].
     Reproduction,
     /// [`Record::repeated_builds`].
@@ -84,6 +86,7 @@ impl Need {
             Self::OwnLeaks => presence(&record.own_leaks),
             Self::Tls => presence(&record.tls),
             Self::Http => presence(&record.http),
+            Self::Original => presence(&record.original),
             Self::Reproduction => presence(&record.reproduction),
             Self::RepeatedBuilds => presence(&record.repeated_builds),
             Self::SourceForms => presence(&record.source_forms),
@@ -129,6 +132,7 @@ impl fmt::Display for Need {
             Self::OwnLeaks => "the search for secrets in what the harness wrote",
             Self::Tls => "TLS from outside",
             Self::Http => "HTTP from outside",
+            Self::Original => "the original",
             Self::Reproduction => "the build on a second machine",
             Self::RepeatedBuilds => "building again on the second machine",
             Self::SourceForms => "the evaluation of another source form",

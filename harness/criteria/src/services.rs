@@ -16,7 +16,8 @@ pub(crate) const UNITS: Criterion = Criterion::new(
     units,
 )
 .requiring(Requires::System)
-.declared_when(|expected| !expected.units.is_empty());
+.declared_when(|expected| !expected.units.is_empty())
+.of_an_original();
 
 pub(crate) const HTTP: Criterion = Criterion::new(
     "services.http",
@@ -26,7 +27,8 @@ pub(crate) const HTTP: Criterion = Criterion::new(
 )
 .requiring(Requires::System)
 .blocked_by(&["convergence.no-failures", "services.units", "tls.leaf-equals-git", "tls.key-matches"])
-.declared_when(|expected| !expected.urls.is_empty());
+.declared_when(|expected| !expected.urls.is_empty())
+.of_an_original();
 
 /// Types whose active state means that a process runs; `oneshot` is active without one.
 const WITH_PROCESS: [&str; 7] = ["simple", "exec", "notify", "notify-reload", "forking", "dbus", "idle"];

@@ -13,7 +13,8 @@ pub(crate) const CLEAN: Criterion = Criterion::new(
     "nothing that the run made is left: machines, disks, sockets, key files, leases",
     &[Need::Teardown],
     clean,
-);
+)
+.of_an_original();
 
 fn clean(record: &Record) -> Option<Judgement> {
     let teardown = record.teardown.facts()?;

@@ -113,6 +113,7 @@ fn empty(record: &mut Record) {
     of(&mut record.own_leaks);
     of(&mut record.tls);
     of(&mut record.http);
+    of(&mut record.original);
     of(&mut record.reproduction);
     of(&mut record.repeated_builds);
     of(&mut record.source_forms);
@@ -165,7 +166,7 @@ fn a_criterion_is_judged_on_the_observations_that_it_lists() {
     }
 }
 
-const ALL: [Need; 21] = [
+const ALL: [Need; 22] = [
     Need::Source,
     Need::Sops,
     Need::Blank,
@@ -174,6 +175,7 @@ const ALL: [Need; 21] = [
     Need::System,
     Need::Tls,
     Need::Http,
+    Need::Original,
     Need::Reproduction,
     Need::RepeatedBuilds,
     Need::SourceForms,
@@ -203,6 +205,7 @@ fn set(record: &mut Record, need: Need, cause: Option<String>) {
         Need::System => record.system = of(cause),
         Need::Tls => record.tls = of(cause),
         Need::Http => record.http = of(cause),
+        Need::Original => record.original = of(cause),
         Need::Reproduction => record.reproduction = of(cause),
         Need::RepeatedBuilds => record.repeated_builds = of(cause),
         Need::SourceForms => record.source_forms = of(cause),
@@ -247,6 +250,24 @@ fn names_are_unique_and_have_a_family() {
     assert_eq!(names.len(), CRITERIA.len());
     assert!(CRITERIA.iter().all(|criterion| criterion.name.contains('.') && !criterion.summary.is_empty()));
     assert_eq!(named("tls.chain").map(|criterion| criterion.family()), Some("tls"));
+}
+
+/// Of a host that is only read, what it takes a machine of one's own to see is neither judged nor required.
+#[test]
+fn an_original_is_judged_by_what_can_be_read() {
+    let mut record = good();
+    let of_a_machine = record.expectations.clone();
+    record.expectations.original = Some("root@cc-ci".into());
+    for criterion in CRITERIA {
+        let finding = criterion.judge(&record);
+        let expected = if criterion.is_of_an_original() { "pass" } else { "not-run" };
+        assert_eq!(finding.outcome.word(), expected, "{}", criterion.name);
+        let declared = criterion.is_declared(&of_a_machine) && criterion.is_of_an_original();
+        assert_eq!(criterion.is_declared(&record.expectations), declared, "{}", criterion.name);
+    }
+    for name in ["convergence.one-switch", "lifecycle.reboot", "blank.inventory", "identity.toplevel"] {
+        assert!(!named(name).unwrap().is_of_an_original(), "{name}");
+    }
 }
 
 /// A switch that never activated: the machine is not the host, and one criterion takes the blame.

@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 pub struct Expectations {
     /// The host's name.
     pub host: String,
-    /// The reference toplevel's store path, where one is declared.
+    /// The store path of what the original is said to run, where that is declared.
     pub toplevel: Option<String>,
+    /// How the host that was looked at was reached, where it was there before and no machine was made for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<String>,
     /// What is declared about the repositories.
     pub source: ExpectedSource,
     /// Every declared recipient of the sops files, by name.

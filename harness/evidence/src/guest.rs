@@ -121,6 +121,17 @@ pub struct SystemObservation {
     pub checkout_heads: BTreeMap<String, String>,
 }
 
+/// What an original runs: a host that was there before, and was only read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginalObservation {
+    /// Target of /run/current-system, resolved.
+    pub running_system: Option<String>,
+    /// Target of the system profile, resolved.
+    pub profile_system: Option<String>,
+    /// Closure of the running system, its bytes hashed again.
+    pub closure: Vec<StorePathObservation>,
+}
+
 /// One unit as systemd describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitObservation {

@@ -8,7 +8,7 @@ use crate::{
     Digest, Expectations,
     builds::{RepeatedBuilds, SourceForms},
     deprived::DeprivedSwitch,
-    guest::{BootstrapObservation, Inventory, Reproduction, SystemObservation},
+    guest::{BootstrapObservation, Inventory, OriginalObservation, Reproduction, SystemObservation},
     leaks::LeaksObservation,
     lifecycle::LifecycleObservation,
     ordering::OrderingObservation,
@@ -121,6 +121,8 @@ pub struct Record {
     pub tls: Observed<TlsObservation>,
     /// HTTP from outside.
     pub http: Observed<HttpObservation>,
+    /// What the original runs, where that was looked at.
+    pub original: Observed<OriginalObservation>,
     /// An independent build on a second blank machine.
     pub reproduction: Observed<Reproduction>,
     /// What was built on that machine, built there once more.

@@ -24,6 +24,7 @@ pub mod reaper;
 pub mod receipt;
 mod relay;
 pub mod remote;
+pub mod ssh_host;
 mod undo;
 
 pub use containment::Containment;

@@ -57,7 +57,7 @@ impl Policy {
     /// # Errors
     /// When a glob of `[policy] required` is malformed or names no criterion.
     pub fn of(expected: &Expectations) -> Result<Self, SelectError> {
-        let declared = CRITERIA.iter().filter(|criterion| (criterion.declared)(expected));
+        let declared = CRITERIA.iter().filter(|criterion| criterion.is_declared(expected));
         let added = select(&expected.required)?;
         Ok(Self { required: declared.chain(added).map(|criterion| criterion.name).collect() })
     }

@@ -137,7 +137,7 @@ impl Report {
             criteria: findings.iter().map(|finding| CriterionReport::new(finding, policy)).collect(),
             preconditions: preconditions(record),
             egress: record.egress.facts().map(|egress| egress.attempts.clone()).unwrap_or_default(),
-            closure: system.map(|system| Closure {
+            closure: system.filter(|_| record.expectations.original.is_none()).map(|system| Closure {
                 paths: system.closure.len(),
                 built_here: system.closure.iter().filter(|path| path.built_here).count(),
             }),
@@ -213,6 +213,9 @@ fn label_only(record: &Record) -> Vec<String> {
 }
 
 fn preconditions(record: &Record) -> Vec<String> {
+    if record.expectations.original.is_some() && record.system.facts().is_some() {
+        return vec!["observer binary, removed again".to_owned()];
+    }
     let Some(bootstrap) = record.bootstrap.facts() else { return Vec::new() };
     let delivered = bootstrap.delivered.iter().map(|secret| &secret.name);
     delivered.chain(&bootstrap.preconditions).cloned().collect()

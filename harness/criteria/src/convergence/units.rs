@@ -29,7 +29,8 @@ pub(crate) const RUNNING: Criterion = Criterion::new(
     running,
 )
 .using(&[Need::Switch])
-.requiring(Requires::System);
+.requiring(Requires::System)
+.of_an_original();
 
 /// The transient unit in which nixos-rebuild runs the activation. Its result is the switch's own exit code, which
 /// `convergence.one-switch` judges.

@@ -23,7 +23,8 @@ pub(crate) const IN_PLACE: Criterion = Criterion::new(
     in_place,
 )
 .requiring(Requires::System)
-.declared_when(|expected| !expected.secrets.is_empty());
+.declared_when(|expected| !expected.secrets.is_empty())
+.of_an_original();
 
 pub(crate) const MODES: Criterion = Criterion::new(
     "secrets.modes",
@@ -33,7 +34,8 @@ pub(crate) const MODES: Criterion = Criterion::new(
 )
 .requiring(Requires::System)
 .blocked_by(&["secrets.in-place"])
-.declared_when(|expected| !expected.secrets.is_empty());
+.declared_when(|expected| !expected.secrets.is_empty())
+.of_an_original();
 
 pub(crate) const EACH_RECIPIENT: Criterion = Criterion::new(
     "secrets.each-recipient",
@@ -42,7 +44,8 @@ pub(crate) const EACH_RECIPIENT: Criterion = Criterion::new(
     each_recipient,
 )
 .blocked_by(&["source.recipients-exact"])
-.declared_when(|expected| expected.recipients.values().any(|recipient| recipient.held));
+.declared_when(|expected| expected.recipients.values().any(|recipient| recipient.held))
+.of_an_original();
 
 const RAM_FILE_SYSTEMS: [&str; 2] = ["tmpfs", "ramfs"];
 const NO_SECRET: &str = "the host definition declares no secret";

@@ -20,7 +20,8 @@ pub(crate) const RECURSIVE_CLONE: Criterion = Criterion::new(
     &[Need::Source],
     recursive_clone,
 )
-.using(&[Need::System]);
+.using(&[Need::System])
+.of_an_original();
 
 pub(crate) const GITLINK_CURRENT: Criterion = Criterion::new(
     "source.gitlink-current",
@@ -28,7 +29,8 @@ pub(crate) const GITLINK_CURRENT: Criterion = Criterion::new(
     &[Need::Source],
     gitlink_current,
 )
-.declared_when(|expected| !expected.source.pins.is_empty());
+.declared_when(|expected| !expected.source.pins.is_empty())
+.of_an_original();
 
 pub(crate) const NO_CREDENTIALS: Criterion = Criterion::new(
     "source.no-credentials",
@@ -37,7 +39,8 @@ pub(crate) const NO_CREDENTIALS: Criterion = Criterion::new(
     &[Need::Source],
     no_credentials,
 )
-.using(&[Need::System]);
+.using(&[Need::System])
+.of_an_original();
 
 pub(crate) const PRIVATE: Criterion = Criterion::new(
     "source.private",
@@ -45,7 +48,8 @@ pub(crate) const PRIVATE: Criterion = Criterion::new(
     &[Need::Source],
     private,
 )
-.declared_when(|expected| expected.source.private);
+.declared_when(|expected| expected.source.private)
+.of_an_original();
 
 fn recursive_clone(record: &Record) -> Option<Judgement> {
     let source = record.source.facts()?;

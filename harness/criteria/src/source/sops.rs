@@ -17,7 +17,8 @@ pub(crate) const SECRETS_ENCRYPTED: Criterion = Criterion::new(
     &[Need::Sops],
     secrets_encrypted,
 )
-.declared_when(uses_sops);
+.declared_when(uses_sops)
+.of_an_original();
 
 pub(crate) const RECIPIENTS_EXACT: Criterion = Criterion::new(
     "source.recipients-exact",
@@ -25,7 +26,8 @@ pub(crate) const RECIPIENTS_EXACT: Criterion = Criterion::new(
     &[Need::Sops],
     recipients_exact,
 )
-.declared_when(uses_sops);
+.declared_when(uses_sops)
+.of_an_original();
 
 fn uses_sops(expected: &Expectations) -> bool {
     !expected.secrets.is_empty() || !expected.recipients.is_empty()

@@ -29,7 +29,8 @@ pub(crate) const LEAF_EQUALS_GIT: Criterion = Criterion::new(
 )
 .requiring(Requires::System)
 .blocked_by(&["convergence.no-failures", "services.units"])
-.declared_when(|expected| expected.tls.is_some());
+.declared_when(|expected| expected.tls.is_some())
+.of_an_original();
 
 pub(crate) const CHAIN: Criterion = Criterion::new(
     "tls.chain",
@@ -39,7 +40,8 @@ pub(crate) const CHAIN: Criterion = Criterion::new(
 )
 .requiring(Requires::System)
 .blocked_by(WITHOUT_LEAF)
-.declared_when(|expected| expected.tls.is_some());
+.declared_when(|expected| expected.tls.is_some())
+.of_an_original();
 
 pub(crate) const KEY_MATCHES: Criterion = Criterion::new(
     "tls.key-matches",
@@ -48,7 +50,8 @@ pub(crate) const KEY_MATCHES: Criterion = Criterion::new(
     key_matches,
 )
 .using(&[Need::Tls])
-.declared_when(|expected| expected.tls.is_some());
+.declared_when(|expected| expected.tls.is_some())
+.of_an_original();
 
 pub(crate) const NAMES: Criterion = Criterion::new(
     "tls.names",
@@ -58,7 +61,8 @@ pub(crate) const NAMES: Criterion = Criterion::new(
 )
 .requiring(Requires::System)
 .blocked_by(WITHOUT_LEAF)
-.declared_when(|expected| expected.tls.is_some());
+.declared_when(|expected| expected.tls.is_some())
+.of_an_original();
 
 const WITHOUT_LEAF: &[&str] = &["convergence.no-failures", "services.units", "tls.leaf-equals-git"];
 const NO_PROBE: &str = "no TLS connection was tried";

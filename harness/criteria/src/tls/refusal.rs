@@ -20,7 +20,8 @@ pub(crate) const PROTOCOLS: Criterion = Criterion::new(
 )
 .requiring(Requires::System)
 .blocked_by(WITHOUT_LEAF)
-.declared_when(|expected| expected.tls.is_some());
+.declared_when(|expected| expected.tls.is_some())
+.of_an_original();
 
 pub(crate) const UNKNOWN_NAME: Criterion = Criterion::new(
     "tls.unknown-name",
@@ -30,7 +31,8 @@ pub(crate) const UNKNOWN_NAME: Criterion = Criterion::new(
 )
 .requiring(Requires::System)
 .blocked_by(WITHOUT_LEAF)
-.declared_when(|expected| expected.tls.is_some());
+.declared_when(|expected| expected.tls.is_some())
+.of_an_original();
 
 fn protocols(record: &Record) -> Option<Judgement> {
     let tls = record.tls.facts()?;

@@ -17,7 +17,8 @@ pub(crate) const VALIDITY: Criterion = Criterion::new(
 )
 .requiring(Requires::System)
 .blocked_by(WITHOUT_LEAF)
-.declared_when(|expected| expected.tls.is_some());
+.declared_when(|expected| expected.tls.is_some())
+.of_an_original();
 
 const DAY: i64 = 24 * 60 * 60;
 

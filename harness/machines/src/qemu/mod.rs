@@ -16,7 +16,7 @@ mod process;
 mod provider;
 mod qmp;
 mod root_shell;
-mod ssh;
+pub(crate) mod ssh;
 mod stage;
 mod watched;
 

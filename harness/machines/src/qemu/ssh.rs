@@ -83,10 +83,6 @@ impl Ssh {
     }
 
     fn command(&self, command: &GuestCommand, deadline: Deadline) -> Command {
-        // A socket cannot be opened again as /dev/stdin, a pipe can; and sshd may give either.
-        let run = if command.stdin.is_some() { "cat | \"$@\"" } else { "\"$@\" </dev/null" };
-        let run = format!("{run}; printf '\\n@@coldproof %s\\n' $? >&2");
-        let remote = [SHELL.to_owned()].into_iter().chain(arguments(command, deadline, &run));
         let mut ssh = Command::new(PROGRAM);
         ssh.args(["-F", "/dev/null", "-T", "-oBatchMode=yes", "-oIdentitiesOnly=yes", "-oIdentityAgent=none"])
             // The first key is trusted, as the port leads into this machine and nowhere else, and any other is not.
@@ -96,40 +92,54 @@ impl Ssh {
             .arg("-i")
             .arg(&self.key)
             .args(["-p", &self.endpoint.port().to_string(), &format!("root@{}", self.endpoint.ip()), "--"])
-            .arg(shell_words::join(remote))
-            .env_clear()
-            .stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
+            .arg(remote(command, deadline))
+            .env_clear();
         self.mark.put_on(ssh.as_std_mut());
         ssh
-    }
-
-    async fn exchange(&self, command: &GuestCommand, deadline: Deadline) -> Result<CommandOutput, TransportError> {
-        let lost = |error: io::Error| TransportError::Lost { reason: format!("{PROGRAM}: {error}") };
-        let mut child = self.command(command, deadline).spawn().map_err(lost)?;
-        let stdin = child.stdin.take();
-        let feed = async {
-            if let (Some(mut pipe), Some(bytes)) = (stdin, &command.stdin) {
-                // A command need not read all that it is given.
-                drop(pipe.write_all(bytes).await);
-            }
-        };
-        let ((), output) = tokio::join!(feed, child.wait_with_output());
-        let output = output.map_err(lost)?;
-        parse(output.stdout, &output.stderr)
     }
 }
 
 #[async_trait]
 impl Transport for Ssh {
     async fn run(&self, command: &GuestCommand, deadline: Deadline) -> Result<CommandOutput, TransportError> {
-        let late = || TransportError::Deadline { command: command.label() };
-        let output = deadline.bound(self.exchange(command, deadline)).await.map_err(|_| late())??;
-        // It was killed in the guest a moment before this end would have given up.
-        if deadline.has_passed() && output.status == 137 { Err(late()) } else { Ok(output) }
+        exchange(self.command(command, deadline), command, deadline).await
     }
+}
+
+/// What `ssh` is to have run at the other end, by whatever shell root has there.
+pub(crate) fn remote(command: &GuestCommand, deadline: Deadline) -> String {
+    // A socket cannot be opened again as /dev/stdin, a pipe can; and sshd may give either.
+    let run = if command.stdin.is_some() { "cat | \"$@\"" } else { "\"$@\" </dev/null" };
+    let run = format!("{run}; printf '\\n@@coldproof %s\\n' $? >&2");
+    shell_words::join([SHELL.to_owned()].into_iter().chain(arguments(command, deadline, &run)))
+}
+
+/// Has `ssh`, which was told [`remote`], run the command to its end.
+pub(crate) async fn exchange(
+    ssh: Command,
+    command: &GuestCommand,
+    deadline: Deadline,
+) -> Result<CommandOutput, TransportError> {
+    let late = || TransportError::Deadline { command: command.label() };
+    let output = deadline.bound(fed(ssh, command)).await.map_err(|_| late())??;
+    // It was killed in the guest a moment before this end would have given up.
+    if deadline.has_passed() && output.status == 137 { Err(late()) } else { Ok(output) }
+}
+
+async fn fed(mut ssh: Command, command: &GuestCommand) -> Result<CommandOutput, TransportError> {
+    let lost = |error: io::Error| TransportError::Lost { reason: format!("ssh: {error}") };
+    ssh.stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+    let mut child = ssh.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().map_err(lost)?;
+    let stdin = child.stdin.take();
+    let feed = async {
+        if let (Some(mut pipe), Some(bytes)) = (stdin, &command.stdin) {
+            // A command need not read all that it is given.
+            drop(pipe.write_all(bytes).await);
+        }
+    };
+    let ((), output) = tokio::join!(feed, child.wait_with_output());
+    let output = output.map_err(lost)?;
+    parse(output.stdout, &output.stderr)
 }
 
 /// Whether somebody at the other end speaks SSH: its server does so first (RFC 4253, section 4.2).

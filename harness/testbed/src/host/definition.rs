@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use coldproof_machines::disk_image::DiskImage;
+use coldproof_machines::{disk_image::DiskImage, ssh_host::SshHost};
 use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 use url::Url;
@@ -154,8 +154,19 @@ pub struct Machine {
     pub disk: Size,
     /// What it boots, where that is not an image built by coldproof.
     pub image: Option<DiskImage>,
+    /// The host that is there already, for [`Provider::Ssh`].
+    pub original: Option<Original>,
     /// Within which the switch must have converged.
     pub deadline: Span,
+}
+
+/// A host that is there already and is only read, and who makes the machine that it is compared with.
+#[derive(Clone, Debug)]
+pub struct Original {
+    /// How it is reached.
+    pub ssh: SshHost,
+    /// Who makes the witness. Never [`Provider::Ssh`].
+    pub witness: Provider,
 }
 
 /// Who makes machines.
@@ -169,7 +180,7 @@ pub enum Provider {
     Incus,
     /// Docker on the controller.
     Docker,
-    /// A machine that is there already, over SSH.
+    /// Nobody: a host that is there already is read over SSH.
     Ssh,
 }
 

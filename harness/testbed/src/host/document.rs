@@ -3,7 +3,7 @@
 //! A value is [`Spanned`] where a later check may have to point at it. Where somebody might write a secret by mistake,
 //! serde sees an opaque [`toml::Value`]: its own messages would repeat what was written.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use coldproof_machines::disk_image::{DiskBus, Firmware, Nic};
 use serde::Deserialize;
@@ -106,6 +106,7 @@ pub(super) struct MachineTable {
     pub(super) cpus: Option<Spanned<u16>>,
     pub(super) disk: Option<Size>,
     pub(super) image: Option<Spanned<ImageTable>>,
+    pub(super) ssh: Option<Spanned<SshTable>>,
     pub(super) deadline: Option<Span>,
 }
 
@@ -123,6 +124,16 @@ pub(super) struct ImageTable {
     #[serde(default)]
     pub(super) control: ControlWord,
     pub(super) ssh_key: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SshTable {
+    pub(super) host: Spanned<String>,
+    pub(super) config: Option<Spanned<PathBuf>>,
+    pub(super) address: Option<IpAddr>,
+    #[serde(default)]
+    pub(super) witness: Provider,
 }
 
 /// How the guest takes commands, without what that needs.

@@ -16,6 +16,7 @@ impl HostDefinition {
         Expectations {
             host: self.host.name.to_string(),
             toplevel: self.host.toplevel.as_ref().map(ToString::to_string),
+            original: None,
             source: expected_source(&self.source),
             recipients: named(&self.recipients, expected_recipient),
             bootstrap: ExpectedBootstrap {

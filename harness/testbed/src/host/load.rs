@@ -95,6 +95,7 @@ impl Loader<'_> {
             cpus,
             disk,
             image: machine.image.map(|image| self.image(image, machine.provider, disk)).transpose()?,
+            original: machine.ssh.map(|ssh| self.original(ssh)).transpose()?,
             deadline: machine.deadline.unwrap_or(Span::minutes(10)),
         })
     }

@@ -21,7 +21,8 @@ impl Loader<'_> {
         disk: Size,
     ) -> Result<DiskImage, HostError> {
         let span = written.span();
-        if provider != Provider::Qemu {
+        // Over SSH it is for the machine that builds.
+        if !matches!(provider, Provider::Qemu | Provider::Ssh) {
             return Err(self.document.error(
                 span,
                 format!("the provider `{}` boots no disk image", provider.word()),

@@ -10,6 +10,7 @@ mod explain;
 mod key_source;
 mod load;
 mod load_image;
+mod load_original;
 mod load_source;
 mod paths;
 mod references;
@@ -20,8 +21,8 @@ mod values;
 mod tests;
 
 pub use definition::{
-    Bootstrap, Fault, FaultStage, Host, HostDefinition, Machine, Provider, Recipient, Repository, Secret, Service,
-    Shared, SopsValue, Source, Tls, UnitState, Waiver,
+    Bootstrap, Fault, FaultStage, Host, HostDefinition, Machine, Original, Provider, Recipient, Repository, Secret,
+    Service, Shared, SopsValue, Source, Tls, UnitState, Waiver,
 };
 pub use diagnostic::{Diagnostic, HostError};
 pub use key_source::{Credentials, KeyError, KeySource};

@@ -9,6 +9,7 @@ use coldproof_machines::{
     image::ImageError,
     lease::LeaseError,
     provider::{BootError, DestroyError, ProvisionError},
+    ssh_host::SshError,
 };
 
 use crate::{
@@ -37,6 +38,19 @@ pub enum RunError {
         .0.word()
     )]
     Provider(Provider),
+    /// The host that is there already is not named.
+    #[error(
+        "the provider `ssh` reads a host that is there already, and none is named; add [machine.ssh] with `host = \"…\"`"
+    )]
+    NoOriginal,
+    /// A fault would be made in a host that is there already.
+    #[error(
+        "the fault `{0}` would be made in a host that is there already, which is only read; leave [fault] out, or give --provider qemu"
+    )]
+    FaultInOriginal(String),
+    /// The host that is there already cannot be read.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
     /// The machine's disk is smaller than the image that is to be on it.
     #[error(
         "a disk of {disk_mib} MiB does not hold the image of {image_mib} MiB; write a larger `disk` under [machine]"
@@ -150,6 +164,8 @@ impl RunError {
             | Self::Key(_)
             | Self::BootstrapKey(_)
             | Self::Provider(_)
+            | Self::NoOriginal
+            | Self::FaultInOriginal(_)
             | Self::DiskTooSmall { .. }
             | Self::Selection(_)
             | Self::OutExists(_)

@@ -20,7 +20,7 @@ use crate::{observer_binary::OBSERVER, sops::recipients};
 pub(super) const DIR: &str = "/run/coldproof";
 /// The fresh recursive clone in the guest.
 pub(super) const CHECKOUT: &str = "/var/lib/coldproof/checkout";
-const OBSERVER_PATH: &str = "/run/coldproof/observer";
+pub(super) const OBSERVER_PATH: &str = "/run/coldproof/observer";
 const GIT_CONFIG: &str = "/run/coldproof/gitconfig";
 
 /// A distribution's own initial RAM disk may mount /run so that no program runs from it, as Debian's does; NixOS does not.
@@ -38,6 +38,8 @@ pub(super) const PATH: &str = "/run/current-system/sw/bin:/usr/local/sbin:/usr/l
 pub(super) struct Session {
     pub(super) guest: Guest,
     pub(super) deadline: Deadline,
+    /// Where the observer is put.
+    pub(super) observer: String,
 }
 
 impl Session {
@@ -62,7 +64,7 @@ impl Session {
 
     /// Puts the observer where it can be run.
     pub(super) async fn install_observer(&self) -> Result<(), RunError> {
-        let command = GuestCommand::new(["bash", "-euc", INSTALL_OBSERVER, "bash", OBSERVER_PATH])
+        let command = GuestCommand::new(["bash", "-euc", INSTALL_OBSERVER, "bash", &self.observer])
             .with_stdin(Zeroizing::new(OBSERVER.to_vec()));
         self.must("installing the observer", &command).await.map(drop)
     }
@@ -72,7 +74,7 @@ impl Session {
         let step = format!("observer {subcommand}");
         let malformed = |source| RunError::Observer { subcommand: subcommand.to_owned(), source };
         let request = Zeroizing::new(serde_json::to_vec(request).map_err(malformed)?);
-        let command = GuestCommand::new([OBSERVER_PATH, subcommand]).with_stdin(request);
+        let command = GuestCommand::new([&self.observer, subcommand]).with_stdin(request);
         serde_json::from_slice(&self.must(&step, &command).await?).map_err(malformed)
     }
 
@@ -110,7 +112,7 @@ impl Session {
     /// The key's bytes are compared in the guest, so that they need not travel back.
     async fn key(&self, subcommand: &str, key: &Zeroizing<String>, path: &str) -> Result<DeliveredSecret, RunError> {
         let command =
-            GuestCommand::new([OBSERVER_PATH, subcommand, path]).with_stdin(Zeroizing::new(key.as_bytes().to_vec()));
+            GuestCommand::new([&self.observer, subcommand, path]).with_stdin(Zeroizing::new(key.as_bytes().to_vec()));
         let answer = self.must("delivering the key", &command).await?;
         let found: DeliveredFile = serde_json::from_slice(&answer)
             .map_err(|source| RunError::Observer { subcommand: subcommand.to_owned(), source })?;

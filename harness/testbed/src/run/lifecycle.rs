@@ -104,7 +104,8 @@ async fn act(
     // It was on a RAM file system.
     session.install_observer().await?;
     let request = subject::observe_request(setting, since);
-    let (system, (tls, http)) = tokio::join!(session.observe(&request), subject::probe(setting, machine));
+    let endpoint = |port| machine.endpoint(port);
+    let (system, (tls, http)) = tokio::join!(session.observe(&request), subject::probe(setting, &endpoint));
     let after = Afterwards { boot: boot(session).await?.0, system: system?, tls, http };
     Ok(LifecycleObservation { before, took_ms, after: Some(after), console: String::new() })
 }

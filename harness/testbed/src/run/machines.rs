@@ -61,7 +61,7 @@ impl Machines {
         stopwatch: &Stopwatch<'_>,
     ) -> Result<Self, RunError> {
         // First, as a provider that is not there would make the image's minutes vain.
-        let provider = provider(plan.provider.unwrap_or(host.machine.provider)).await?;
+        let provider = provider(maker(host, plan)).await?;
         let prepared = async {
             match &host.machine.image {
                 None => image(&plan.image, stopwatch).await.map(Prepared::Built),
@@ -104,6 +104,14 @@ async fn image(recipe: &Recipe, stopwatch: &Stopwatch<'_>) -> Result<Image, RunE
     }
     let built = image.await.map_err(|_| RunError::io("building the image")(io::Error::other("its thread panicked")))?;
     Ok(built?)
+}
+
+/// Who makes the machines: where a host is read that is there already, whoever makes its witness.
+pub(super) fn maker(host: &HostDefinition, plan: &Plan) -> host::Provider {
+    match (plan.provider(host), &host.machine.original) {
+        (host::Provider::Ssh, Some(original)) => original.witness,
+        (provider, _) => provider,
+    }
 }
 
 async fn provider(which: host::Provider) -> Result<Box<dyn Provider>, RunError> {

@@ -14,6 +14,7 @@ mod guest_network;
 mod known;
 mod lifecycle;
 mod machines;
+mod original;
 mod plan;
 mod preflight;
 mod progress;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use coldproof_criteria::{CRITERIA, Criterion, Need, SelectError, select};
 use coldproof_machines::image::Recipe;
 
-use crate::host::Provider;
+use crate::host::{HostDefinition, Provider};
 
 /// What to prove, on what, and where to put the evidence.
 #[derive(Clone, Debug)]
@@ -46,6 +46,12 @@ impl Plan {
         Self { only: Vec::new(), at_most: Reach::Switched, cold: false, keep: false, provider: None, out, image }
     }
 
+    /// Who makes the machines, or reads the host that is there already.
+    #[must_use]
+    pub fn provider(&self, host: &HostDefinition) -> Provider {
+        self.provider.unwrap_or(host.machine.provider)
+    }
+
     /// The criteria that the plan selects.
     ///
     /// # Errors
@@ -60,12 +66,24 @@ impl Plan {
 pub struct Selection {
     criteria: Vec<&'static Criterion>,
     at_most: Reach,
+    /// Whether a host that was there before is read, instead of a machine that is made.
+    original: bool,
 }
 
 impl Selection {
     fn of(only: &[impl AsRef<str>], at_most: Reach) -> Result<Self, SelectError> {
         let criteria = if only.is_empty() { CRITERIA.iter().collect() } else { select(only)? };
-        Ok(Self { criteria, at_most })
+        Ok(Self { criteria, at_most, original: false })
+    }
+
+    /// The same criteria; of a host that is only read, nothing is observed for those that it cannot be judged by.
+    #[must_use]
+    pub fn of_an_original(self) -> Self {
+        Self { original: true, ..self }
+    }
+
+    fn observing(&self) -> impl Iterator<Item = &'static Criterion> {
+        self.criteria.iter().copied().filter(|criterion| !self.original || criterion.is_of_an_original())
     }
 
     /// The selected criteria.
@@ -83,8 +101,7 @@ impl Selection {
     /// Whether a selected criterion judges this observation, and the plan goes as far as making it.
     #[must_use]
     pub fn needs(&self, need: Need) -> bool {
-        reach_of(need) <= self.at_most
-            && self.criteria.iter().any(|c| c.needs.contains(&need) || c.uses.contains(&need))
+        reach_of(need) <= self.at_most && self.observing().any(|c| c.needs.contains(&need) || c.uses.contains(&need))
     }
 
     /// Whether a criterion of this family is selected.
@@ -108,7 +125,7 @@ impl Selection {
     fn reach_for(&self, counts: fn(Need) -> bool) -> Reach {
         // What is said of the repositories is judged in a guest's checkout as well, but is no reason to make a machine.
         let used = |criterion: &Criterion| if criterion.family() == "source" { &[] } else { criterion.uses };
-        let needed = self.criteria.iter().flat_map(|criterion| criterion.needs.iter().chain(used(criterion)));
+        let needed = self.observing().flat_map(|criterion| criterion.needs.iter().chain(used(criterion)));
         let needed = needed.copied().filter(|&need| counts(need));
         needed.map(reach_of).max().unwrap_or(Reach::Source).min(self.at_most)
     }
@@ -125,6 +142,7 @@ const fn reach_of(need: Need) -> Reach {
         | Need::Leaks
         | Need::Tls
         | Need::Http
+        | Need::Original
         | Need::Reproduction
         | Need::RepeatedBuilds
         | Need::SourceForms
@@ -144,7 +162,8 @@ const fn reach_of(need: Need) -> Reach {
 const fn is_elsewhere(need: Need) -> bool {
     matches!(
         need,
-        Need::Reproduction
+        Need::Original
+            | Need::Reproduction
             | Need::RepeatedBuilds
             | Need::SourceForms
             | Need::MissingKey
@@ -180,6 +199,19 @@ mod tests {
         assert_eq!(Selection::of(&["identity.reproduced"], Reach::Switched).unwrap().subject_reach(), Reach::Switched);
         let no_machine = Selection::of(&["secrets.*"], Reach::Source).unwrap();
         assert!(!no_machine.needs(Need::MissingKey));
+    }
+
+    #[test]
+    fn of_an_original_nothing_is_observed_that_needs_a_machine_of_ones_own() {
+        let selection = Selection::of(&[] as &[&str], Reach::Switched).unwrap().of_an_original();
+        for need in [Need::Source, Need::Sops, Need::System, Need::Original, Need::Tls, Need::Http, Need::Reproduction]
+        {
+            assert!(selection.needs(need), "{need:?}");
+        }
+        for need in [Need::Blank, Need::Bootstrap, Need::SecondSwitch, Need::Reboot, Need::MissingKey, Need::Leaks] {
+            assert!(!selection.needs(need), "{need:?}");
+        }
+        assert_eq!(selection.criteria().len(), CRITERIA.len());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use coldproof_criteria::Need;
 use coldproof_machines::disk_image::Control;
 use zeroize::Zeroizing;
 
-use super::{Plan, Reach, RunError, Selection};
+use super::{Plan, Reach, RunError, Selection, machines::maker};
 use crate::{
     host::{HostDefinition, Provider},
     sops::recipients,
@@ -27,7 +27,11 @@ pub(super) fn check(host: &HostDefinition, plan: &Plan, selection: &Selection) -
         tools::require("sops")?;
     }
     if selection.reach() > Reach::Source {
-        match plan.provider.unwrap_or(host.machine.provider) {
+        if plan.provider(host) == Provider::Ssh {
+            tools::require("ssh")?;
+            readable(host)?;
+        }
+        match maker(host, plan) {
             Provider::Qemu => ["qemu-img", "qemu-system-x86_64"].into_iter().try_for_each(tools::require)?,
             #[cfg(feature = "docker")]
             Provider::Docker => tools::require("zstd")?,
@@ -40,6 +44,17 @@ pub(super) fn check(host: &HostDefinition, plan: &Plan, selection: &Selection) -
     let key = host.bootstrap.key.read()?;
     recipients::of_identity(&key).map_err(RunError::BootstrapKey)?;
     Ok(key)
+}
+
+/// A host that is there already is named, and nothing is done to it.
+fn readable(host: &HostDefinition) -> Result<(), RunError> {
+    if host.machine.original.is_none() {
+        return Err(RunError::NoOriginal);
+    }
+    match &host.fault {
+        Some(fault) => Err(RunError::FaultInOriginal(fault.name.to_string())),
+        None => Ok(()),
+    }
 }
 
 /// Whether a directory can be made there. Nothing but an attempt tells: root passes every look at permissions.

@@ -29,6 +29,7 @@ pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBun
     record.leaks = subject.leaks;
     record.tls = subject.tls;
     record.http = subject.http;
+    record.original = subject.original;
     record.missing_key = deprived.missing_key;
     record.wrong_key = deprived.wrong_key;
     record.missing_certificate = deprived.missing_certificate;
@@ -107,6 +108,7 @@ fn own_leaks(
     search.clean("leaks", &mut record.leaks);
     search.clean("tls", &mut record.tls);
     search.clean("http", &mut record.http);
+    search.clean("original", &mut record.original);
     search.clean("reproduction", &mut record.reproduction);
     search.clean("repeated builds", &mut record.repeated_builds);
     search.clean("source forms", &mut record.source_forms);

@@ -25,11 +25,16 @@ use tokio::sync::{OnceCell, watch};
 use zeroize::Zeroizing;
 
 use super::{
-    Phase, Plan, RunError, Selection, guest::Session, guest_network::GuestNetwork, known::KnownSecrets,
-    machines::Machines, preflight, progress::Stopwatch,
+    Phase, Plan, RunError, Selection,
+    guest::{OBSERVER_PATH, Session},
+    guest_network::GuestNetwork,
+    known::KnownSecrets,
+    machines::Machines,
+    preflight,
+    progress::Stopwatch,
 };
 use crate::{
-    host::{Fault, FaultStage, HostDefinition},
+    host::{Fault, FaultStage, HostDefinition, Original, Provider},
     sops::{CommittedValue, HeldKey, SopsRequest},
     source::SourceSpec,
     tools,
@@ -42,6 +47,8 @@ pub(super) struct Setting<'a> {
     pub(super) selection: Selection,
     pub(super) stopwatch: Stopwatch<'a>,
     pub(super) expectations: Expectations,
+    /// The host that is there already, where no machine is made for it.
+    pub(super) original: Option<&'a Original>,
     context: RunContext,
     pub(super) source: SourceSpec,
     pub(super) network: GuestNetwork,
@@ -83,8 +90,11 @@ impl<'a> Setting<'a> {
         stopwatch: Stopwatch<'a>,
     ) -> Result<Self, RunError> {
         let selection = plan.selection()?;
+        let original = host.machine.original.as_ref().filter(|_| plan.provider(host) == Provider::Ssh);
+        let selection = if original.is_some() { selection.of_an_original() } else { selection };
         let key = preflight::check(host, plan, &selection)?;
         let mut expectations = host.expectations();
+        expectations.original = original.map(|original| original.ssh.destination.clone());
         if !plan.only.is_empty() && selection.needs(Need::Ordering) {
             // A machine more is made where the host definition asks for it, or who runs this does.
             expectations.shared.get_or_insert_default();
@@ -111,6 +121,7 @@ impl<'a> Setting<'a> {
             forked: AtomicBool::new(false),
             host,
             plan,
+            original,
             selection,
             stopwatch,
             expectations,
@@ -151,7 +162,7 @@ impl<'a> Setting<'a> {
         let guest = machine.guest(deadline).await?;
         // A shell answers before the network is up. What failed while booting, the inventory will tell.
         guest.settle(deadline).await?;
-        Ok((machine, Session { guest, deadline }))
+        Ok((machine, Session { guest, deadline, observer: OBSERVER_PATH.to_owned() }))
     }
 
     /// Takes over every secret that this run knows, the decrypted values of git among them.
@@ -213,6 +224,9 @@ impl<'a> Setting<'a> {
             context.accelerator = capabilities.accelerator.name;
             context.image = Some(machines.image.digest());
             context.image_packages = machines.image.manifest().to_vec();
+        }
+        if self.original.is_some() {
+            context.provider = Provider::Ssh.word().to_owned();
         }
         context
     }
@@ -320,6 +334,12 @@ fn read_script(fault: &Fault) -> Result<String, RunError> {
 fn now_secs() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Microseconds since the epoch, by this computer's clock.
+pub(super) fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn random_hex<const N: usize>() -> String {

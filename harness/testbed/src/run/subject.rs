@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, path::Path};
 use coldproof_criteria::Need;
 use coldproof_evidence::{
     Observed,
-    guest::{BootstrapObservation, Inventory, SystemObservation},
+    guest::{BootstrapObservation, Inventory, OriginalObservation, SystemObservation},
     leaks::LeaksObservation,
     lifecycle::LifecycleObservation,
     rebuild::RebuildObservation,
@@ -22,7 +22,7 @@ use super::{
     Phase, Reach, RunError,
     guest::{CHECKOUT, Session},
     lifecycle::{self, Action},
-    rebuild,
+    original, rebuild,
     setting::{PROBE_LIMIT, Setting},
 };
 use crate::{
@@ -42,6 +42,7 @@ pub(super) struct Subject {
     pub(super) argv: Vec<String>,
     pub(super) tls: Observed<TlsObservation>,
     pub(super) http: Observed<HttpObservation>,
+    pub(super) original: Observed<OriginalObservation>,
     pub(super) second_switch: Observed<RebuildObservation>,
     pub(super) second_system: Observed<SystemObservation>,
     pub(super) reboot: Observed<LifecycleObservation>,
@@ -57,6 +58,9 @@ pub(super) struct Subject {
 /// Runs the subject machine as far as the selected criteria need.
 pub(super) async fn run(setting: &Setting<'_>) -> Result<Subject, RunError> {
     let mut subject = Subject::default();
+    if let Some(host) = setting.original {
+        return original::run(setting, &host.ssh, subject).await;
+    }
     if setting.selection.subject_reach() == Reach::Source {
         return Ok(subject);
     }
@@ -187,8 +191,9 @@ async fn observe(
     let since = subject.switch.facts().map_or(0, |switch| switch.started_us);
     let request = observe_request(setting, since);
     // The view from outside goes another way than the guest's commands, so neither waits for the other.
+    let endpoint = |port| machine.endpoint(port);
     let (system, (tls, http)) =
-        tokio::join!(stopwatch.time(Phase::Observe, session.observe(&request)), probe(setting, machine));
+        tokio::join!(stopwatch.time(Phase::Observe, session.observe(&request)), probe(setting, &endpoint));
     let mut system = system?;
     (subject.tls, subject.http) = (tls, http);
     if setting.selection.has_family("identity")
@@ -215,25 +220,28 @@ async fn leaks(
     Ok(())
 }
 
+/// Where a port of the machine is reached from the controller.
+pub(super) type Endpoint<'e> = &'e (dyn Fn(u16) -> Option<SocketAddr> + Sync);
+
 /// TLS and HTTP, from the controller to the machine's own leased address.
 pub(super) async fn probe(
     setting: &Setting<'_>,
-    machine: &dyn Machine,
+    endpoint: Endpoint<'_>,
 ) -> (Observed<TlsObservation>, Observed<HttpObservation>) {
     if !setting.selection.needs(Need::Tls) && !setting.selection.needs(Need::Http) {
         return Default::default();
     }
     setting
         .stopwatch
-        .time(Phase::Probe, async { (probe_tls(setting, machine).await, probe_http(setting, machine).await) })
+        .time(Phase::Probe, async { (probe_tls(setting, endpoint).await, probe_http(setting, endpoint).await) })
         .await
 }
 
-async fn probe_tls(setting: &Setting<'_>, machine: &dyn Machine) -> Observed<TlsObservation> {
+async fn probe_tls(setting: &Setting<'_>, endpoint: Endpoint<'_>) -> Observed<TlsObservation> {
     let Some(declared) = &setting.host.tls else {
         return Observed::NotObserved;
     };
-    let Some(peer) = machine.endpoint(declared.port) else {
+    let Some(peer) = endpoint(declared.port) else {
         return Observed::Unavailable { cause: format!("the machine forwards no port {}", declared.port) };
     };
     let leaf = setting.committed().await.leaf.map(CertificateDer::from);
@@ -245,13 +253,13 @@ async fn probe_tls(setting: &Setting<'_>, machine: &dyn Machine) -> Observed<Tls
     Observed::of(observed)
 }
 
-async fn probe_http(setting: &Setting<'_>, machine: &dyn Machine) -> Observed<HttpObservation> {
+async fn probe_http(setting: &Setting<'_>, endpoint: Endpoint<'_>) -> Observed<HttpObservation> {
     let urls = &setting.expectations.urls;
     if urls.is_empty() {
         return Observed::NotObserved;
     }
     // Every declared URL's port is forwarded; port 0 refuses, which is then what was observed.
-    let resolve = |port| machine.endpoint(port).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let resolve = |port| endpoint(port).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
     Observed::of(http::probe(urls, resolve, PROBE_LIMIT).await)
 }
 

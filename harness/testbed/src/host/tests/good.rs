@@ -50,6 +50,10 @@ fn every_key_is_taken_over() {
             control: Control::Ssh { key: directory.path("keys/recovery.txt") },
         })
     );
+    let original = definition.machine.original.unwrap();
+    assert_eq!((original.ssh.destination.as_str(), original.witness), ("root@cc-ci.example.test", Provider::Docker));
+    assert_eq!(original.ssh.config, Some(directory.path("ssh_config")));
+    assert_eq!(original.ssh.address, Some([192, 0, 2, 7].into()));
     assert_eq!(definition.tls.unwrap().roots.len(), 1);
     assert_eq!(definition.fault.unwrap().stage, FaultStage::Switched);
 }

@@ -29,6 +29,7 @@ impl Directory {
         directory.write("ca/root.pem", &root_certificate());
         directory.write("ca/not-a-certificate.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
         directory.write("fault.sh", "true");
+        directory.write("ssh_config", "");
         directory.write_qcow2("cc-ci.qcow2", 0);
         directory.write_qcow2("overlay.qcow2", 0x100);
         directory.write("keys/open.txt", "");

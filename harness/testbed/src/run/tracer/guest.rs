@@ -164,7 +164,7 @@ impl<'a> Tracer<'a> {
 
     /// Runs one command of `guest.sh`. Each has the machine's whole deadline: there may be many units.
     async fn must(&self, step: &str, words: &[&str]) -> Result<String, RunError> {
-        let session = Session { guest: self.session.guest.clone(), deadline: self.deadline() };
+        let session = Session { deadline: self.deadline(), ..self.session.clone() };
         let program = format!("{DIR}/guest.sh");
         let command = GuestCommand::new(["bash", &program].iter().chain(words).copied());
         let bytes = session.must(step, &command).await?;
