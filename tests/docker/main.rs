@@ -11,9 +11,16 @@ use anyhow::{Result, ensure};
 use engine::Engine;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+/// As many proofs of the clean host in a row pass.
+const CLEAN_RUNS: usize = 20;
+
 fn main() -> ExitCode {
     coldproof_testbed::dispatch();
-    let trials = vec![trial("selftest::@docker", selftest), trial("leaks::own_output::@docker", leaks::own_output)];
+    let trials = vec![
+        trial("selftest::@docker", selftest),
+        trial("leaks::own_output::@docker", leaks::own_output),
+        trial("clean_runs::@nightly::@docker", clean_runs),
+    ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -28,5 +35,15 @@ fn selftest(engine: &Engine) -> Result<()> {
     ensure!(status.success(), "the self-test ended with {status}");
     let status = engine.coldproof(&["machines", "reap"]).status()?;
     ensure!(status.success(), "what the self-test left could not be removed: {status}");
+    Ok(())
+}
+
+/// A host that is as it should be never raises an alarm.
+fn clean_runs(engine: &Engine) -> Result<()> {
+    for run in 1..=CLEAN_RUNS {
+        let output = engine.coldproof(&["prove", "--provider", "docker"]).output()?;
+        let said = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        ensure!(output.status.success(), "run {run}: {}{}", said(&output.stdout), said(&output.stderr));
+    }
     Ok(())
 }
