@@ -12,6 +12,8 @@ pub mod sops;
 pub mod source;
 pub mod tools;
 
+#[cfg(feature = "docker")]
+use coldproof_machines::provider::{Capabilities, Provider as _, ProvisionError};
 use coldproof_machines::{helper, remote::RemoteProvider};
 
 /// The providers whose machines are no processes of this computer.
@@ -23,4 +25,13 @@ const REMOTE_PROVIDERS: &[RemoteProvider] = &[
 /// Runs the helper that the first argument names, if it names one; the first thing in every `main` that runs a plan.
 pub fn dispatch() {
     helper::dispatch(REMOTE_PROVIDERS);
+}
+
+/// What containers can do here, or why there can be none.
+///
+/// # Errors
+/// When no Docker engine answers, with the remedy.
+#[cfg(feature = "docker")]
+pub async fn docker() -> Result<Capabilities, ProvisionError> {
+    Ok(coldproof_docker::DockerProvider::connect().await?.capabilities())
 }
