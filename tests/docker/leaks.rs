@@ -86,7 +86,7 @@ fn secret(name: String, value: Zeroizing<String>) -> Secret {
     Secret { name, value, ..Secret::default() }
 }
 
-fn finished(output: &Output) -> Result<Vec<u8>> {
+pub(crate) fn finished(output: &Output) -> Result<Vec<u8>> {
     ensure!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     Ok(output.stdout.clone())
 }

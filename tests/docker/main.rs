@@ -1,9 +1,10 @@
-//! Each seeded fault against every criterion, in containers; and what a whole proof says and seals.
+//! Each seeded fault against every criterion, in containers; what a whole proof says and seals; and a host that is only read.
 //!
 //! They use the engine at `DOCKER_HOST` or the usual socket, and start one of their own where there is none.
 
 mod engine;
 mod leaks;
+mod original;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         trial("selftest::@docker", selftest),
         trial("leaks::own_output::@docker", leaks::own_output),
         trial("clean_runs::@nightly::@docker", clean_runs),
+        trial("original::read_over_ssh::@docker", original::read),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

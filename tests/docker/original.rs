@@ -1,0 +1,90 @@
+//! A host that is there already, read over the real `ssh` by way of the real `sshd`: a container that was switched and kept.
+
+use std::{fs, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::{engine::Engine, leaks::finished};
+
+const MACHINE: &str = "cc-ci-subject";
+/// What lets us in, in a directory of its own.
+const LET_IN: &str = "mkdir -p -m700 /run/sshd /run/way-in
+ssh-keygen -q -t ed25519 -N '' -f /run/way-in/host && echo \"$1\" >/run/way-in/authorized_keys && cat /run/way-in/host.pub";
+const SSHD: &str = "/usr/sbin/sshd -i -o UsePAM=no -o StrictModes=no -o HostKey=/run/way-in/host \
+                    -o AuthorizedKeysFile=/run/way-in/authorized_keys";
+/// What is seen from inside: the container has no address of its own.
+const INSIDE: [&str; 5] =
+    ["identity.original", "convergence.running", "services.units", "secrets.in-place", "secrets.modes"];
+const DRIFT: &str = include_str!("../../reference/faults/running-system-differs.sh");
+
+/// It passes as it is, fails by name once it has drifted, and is left as it was.
+pub(crate) fn read(engine: &Engine) -> Result<()> {
+    finished(&engine.coldproof(&["reference", "world"]).output()?)?;
+    let switch = ["prove", "--host", "world/coldproof.toml", "--provider", "docker", "--keep"];
+    finished(&engine.coldproof(&switch).args(["--only", "convergence.one-switch", "--out", "kept"]).output()?)?;
+    write_definition(engine)?;
+
+    ensure!(failing(engine, "as-it-is")?.is_empty(), "it is what git says, and something failed");
+    inside(engine, DRIFT, "")?;
+    let failed = failing(engine, "drifted")?;
+    ensure!(failed == ["identity.original"], "a drift failed {failed:?}");
+    let left = inside(engine, "shopt -s nullglob; echo /run/coldproof.* /dev/shm/coldproof.*", "")?;
+    ensure!(left.trim().is_empty(), "left on the host: {left}");
+    finished(&engine.coldproof(&["machines", "reap", MACHINE]).output()?).map(drop)
+}
+
+/// Lets ourselves in, and describes the way there as a user would.
+fn write_definition(engine: &Engine) -> Result<()> {
+    let key = engine.path("id");
+    finished(&Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).output()?)?;
+    let host_key = inside(engine, LET_IN, fs::read_to_string(key.with_extension("pub"))?.trim())?;
+    fs::write(engine.path("known_hosts"), format!("cc-ci {host_key}"))?;
+    let (key, known_hosts) = (key.display(), engine.path("known_hosts"));
+    let config = format!(
+        "Host cc-ci\n  User root\n  HostKeyAlias cc-ci\n  IdentityFile {key}\n  UserKnownHostsFile {}\n  \
+         ProxyCommand nsenter -t {} -m -u -i -n -p {SSHD}\n",
+        known_hosts.display(),
+        process_inside(engine)?
+    );
+    fs::write(engine.path("world/ssh_config"), config)?;
+    let definition = fs::read_to_string(engine.path("world/coldproof.toml"))?;
+    let original = "\n[machine.ssh]\nhost = \"cc-ci\"\nconfig = \"ssh_config\"\nwitness = \"docker\"\n";
+    Ok(fs::write(engine.path("world/original.toml"), definition + original)?)
+}
+
+/// Runs a script in the container.
+fn inside(engine: &Engine, script: &str, argument: &str) -> Result<String> {
+    let process = process_inside(engine)?;
+    let output = Command::new("nsenter")
+        .args(["-t", &process, "-m", "-u", "-i", "-n", "-p", "bash", "-euc", script, "bash", argument])
+        .output()?;
+    Ok(String::from_utf8(finished(&output)?)?)
+}
+
+/// The container's first process: it sees the key that this world's host was given.
+fn process_inside(engine: &Engine) -> Result<String> {
+    let key = fs::read(engine.path("world/keys/recovery.txt"))?;
+    let sees = |process: &u32| {
+        fs::read(format!("/proc/{process}/root/var/lib/sops-nix/key.txt")).is_ok_and(|found| found == key)
+    };
+    let processes = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(processes.filter(sees).min().context("no process is in the container")?.to_string())
+}
+
+/// The criteria that fail; all others of those that are asked for pass.
+fn failing(engine: &Engine, out: &str) -> Result<Vec<String>> {
+    let proof = ["prove", "--host", "world/original.toml", "--provider", "ssh", "--json", "--out", out];
+    let only = INSIDE.iter().flat_map(|criterion| ["--only", criterion]);
+    let output = engine.coldproof(&proof).args(only).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let report: Value = serde_json::from_slice(&output.stdout).with_context(|| said.clone().into_owned())?;
+    let judged = report["criteria"].as_array().context("no criteria")?;
+    let with = |outcome: &str| -> Vec<String> {
+        let found = judged.iter().filter(|criterion| criterion["outcome"] == outcome);
+        found.filter_map(|criterion| criterion["name"].as_str().map(str::to_owned)).collect()
+    };
+    let (passed, failed) = (with("pass"), with("fail"));
+    ensure!(passed.len() + failed.len() == INSIDE.len(), "not all were judged:\n{said}");
+    Ok(failed)
+}
