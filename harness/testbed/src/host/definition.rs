@@ -156,6 +156,8 @@ pub struct Machine {
     pub image: Option<DiskImage>,
     /// Within which the switch must have converged.
     pub deadline: Span,
+    /// The Incus server, where one is declared.
+    pub incus: Option<coldproof_incus::provider::Settings>,
 }
 
 /// Who makes machines.

@@ -96,6 +96,7 @@ impl Loader<'_> {
             disk,
             image: machine.image.map(|image| self.image(image, machine.provider, disk)).transpose()?,
             deadline: machine.deadline.unwrap_or(Span::minutes(10)),
+            incus: machine.incus.map(|incus| self.incus(incus)).transpose()?,
         })
     }
 

@@ -37,6 +37,12 @@ pub enum RunError {
         .0.word()
     )]
     Provider(Provider),
+    /// Nothing says which Incus server.
+    #[error(
+        "the provider `incus` needs a server; write `url`, `project`, `certificate`, `key` and `fingerprint` under \
+         [machine.incus] (docs/incus.md)"
+    )]
+    NoIncusServer,
     /// The machine's disk is smaller than the image that is to be on it.
     #[error(
         "a disk of {disk_mib} MiB does not hold the image of {image_mib} MiB; write a larger `disk` under [machine]"
@@ -150,6 +156,7 @@ impl RunError {
             | Self::Key(_)
             | Self::BootstrapKey(_)
             | Self::Provider(_)
+            | Self::NoIncusServer
             | Self::DiskTooSmall { .. }
             | Self::Selection(_)
             | Self::OutExists(_)
