@@ -79,7 +79,8 @@ fn program(exec: Exec) -> Program {
         // Nobody may have asked.
         let _ = tell.send(status);
     });
-    let status = told.map(|told| told.unwrap_or_else(|_| Err(TransportError::Lost { reason: "its runtime ended".into() })));
+    let status =
+        told.map(|told| told.unwrap_or_else(|_| Err(TransportError::Lost { reason: "its runtime ended".into() })));
     Program { stdin: Box::new(near_in), stdout: Box::new(near_out), stderr: Box::new(near_err), status: status.boxed() }
 }
 

@@ -142,6 +142,8 @@ impl Provider for IncusProvider {
         mut lease: Lease,
         deadline: Deadline,
     ) -> Result<Box<dyn Machine>, ProvisionError> {
+        // One at a time: the first imports the image for all, and only what runs already is counted against the budget.
+        let one_at_a_time = lock().await.map_err(io_error("locking the server's use"))?;
         let source = self.source(spec, deadline).await?;
         let pool = match &self.settings.pool {
             Some(pool) => pool.clone(),
@@ -156,8 +158,6 @@ impl Provider for IncusProvider {
         let handle = serde_json::to_value(handle).map_err(io::Error::from).map_err(io_error("writing the ledger"))?;
         // In the ledger before the server is asked: whoever dies in between is cleaned up after.
         lease.add_remote(Remote { provider: NAME.to_owned(), name: instance.name.clone(), handle })?;
-        // Started under the lock, as only what runs is counted.
-        let one_at_a_time = lock().await.map_err(io_error("locking the budget"))?;
         self.client.check_budget(spec.memory, self.settings.budget, deadline).await?;
         self.client.create(&instance, deadline).await?;
         self.client.start(&instance.name, deadline).await?;
@@ -172,7 +172,7 @@ async fn lock() -> io::Result<File> {
     let locked = tokio::task::spawn_blocking(|| {
         let dir: PathBuf = Paths::from_env().runtime;
         std::fs::create_dir_all(&dir)?;
-        let file = File::create(dir.join("incus-budget.lock"))?;
+        let file = File::create(dir.join("incus.lock"))?;
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     });
