@@ -21,10 +21,11 @@ const FAULTS: &[&str] = &["gitlink-old", "key-on-blank-machine", "secret-mode", 
 
 fn main() -> ExitCode {
     coldproof_testbed::dispatch();
-    let trials: [(&str, fn(&Server, &Path) -> Result<()>); 2] =
-        [("verdicts_are_the_same_on_a_server::@incus", verdicts), ("a_killed_run_leaves_nothing::@incus", killed_run)];
-    let trials = trials.map(|(name, body)| Trial::test(name, move || run(body)));
-    libtest_mimic::run(&Arguments::from_args(), trials.into()).exit_code()
+    let trials = vec![
+        Trial::test("verdicts_are_the_same_on_a_server::@incus", || run(verdicts)),
+        Trial::test("a_killed_run_leaves_nothing::@incus", || run(killed_run)),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 fn run(body: fn(&Server, &Path) -> Result<()>) -> Result<(), Failed> {
