@@ -20,7 +20,7 @@ const HARNESS: &[&str] = &[
 const ALLOWED: [(&str, &[&str]); 16] = [
     ("coldproof-evidence", &[]),
     ("coldproof-machines", &["coldproof-evidence"]),
-    ("coldproof-incus", &["coldproof-machines"]),
+    ("coldproof-incus", &["coldproof-container", "coldproof-machines"]),
     ("coldproof-criteria", &["coldproof-evidence"]),
     ("coldproof-leaks", &[]),
     ("coldproof-observer", &["coldproof-evidence", "coldproof-leaks"]),
@@ -36,6 +36,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "coldproof-docker",
             "coldproof-embed",
             "coldproof-evidence",
+            "coldproof-incus",
             "coldproof-leaks",
             "coldproof-machines",
         ],

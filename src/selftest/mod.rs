@@ -3,12 +3,13 @@
 mod display;
 mod trials;
 
-use std::{num::NonZero, process::ExitCode, thread};
+use std::{num::NonZero, path::PathBuf, process::ExitCode, thread};
 
 use anyhow::Result;
 use coldproof_selftest::{Matrix, page, render, select};
-use coldproof_testbed::host::Provider;
+use coldproof_testbed::host::{HostDefinition, Provider};
 
+use self::trials::Machines;
 use crate::{
     failure::{INCONCLUSIVE, Usage},
     interrupt,
@@ -20,15 +21,19 @@ use crate::{
 #[command(after_help = "Examples:
   coldproof selftest                                every fault, on throwaway QEMU machines
   coldproof selftest --provider docker              the same in containers: minutes
+  coldproof selftest --host coldproof.toml          in instances on the Incus server that this host is proven on
   coldproof selftest --only 'secret-*' --only tls.names
                                                     by the names of faults, or of criteria that must catch them
 
 Exit codes: 0 each is caught by exactly the criteria that it lists · 1 one is not, or the clean host does not pass
             2 wrong usage · 3 inconclusive")]
 pub(crate) struct Arguments {
-    /// Where the machines come from, instead of what the reference host's definition says
+    /// Where the machines come from, instead of what a host definition says
     #[arg(long, value_name = "NAME", value_parser = prove::provider)]
     provider: Option<Provider>,
+    /// A host definition of which [machine] says where the machines come from: its provider, and its Incus server
+    #[arg(long, value_name = "FILE")]
+    host: Option<PathBuf>,
     /// Only faults of which the name, or a criterion that must catch them, matches this glob (repeatable)
     #[arg(long, value_name = "GLOB")]
     only: Vec<String>,
@@ -52,9 +57,11 @@ impl Arguments {
         if self.install {
             toolbox::install()?;
         }
+        let host = self.host.as_deref().map(HostDefinition::load).transpose()?;
+        let machines = Machines::new(self.provider, host);
         let jobs = self.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let outcome = runtime.block_on(interrupt::or(trials::run(faults, self.provider, jobs)));
+        let outcome = runtime.block_on(interrupt::or(trials::run(faults, &machines, jobs)));
         match outcome? {
             Some(matrix) => self.report(&matrix),
             None => {

@@ -16,23 +16,43 @@ use futures::{StreamExt as _, stream};
 use super::display::{Display, Line};
 use crate::world::ReferenceWorld;
 
+/// Where the trials' machines come from.
+pub(super) struct Machines {
+    provider: Option<Provider>,
+    host: Option<HostDefinition>,
+}
+
+impl Machines {
+    /// Those of `provider`, or else of the one that `host` names, or else the reference host's.
+    pub(super) fn new(provider: Option<Provider>, host: Option<HostDefinition>) -> Self {
+        Self { provider: provider.or_else(|| host.as_ref().map(|host| host.machine.provider)), host }
+    }
+
+    /// Hands a world's host what the other one declares of its server.
+    fn equip(&self, host: &mut HostDefinition) {
+        if let Some(other) = &self.host {
+            host.machine.incus.clone_from(&other.machine.incus);
+        }
+    }
+}
+
 /// Proves the clean host first: where that cannot be had, no fault would tell anything. Then `jobs` faults at a time.
-pub(super) async fn run(faults: Vec<&'static Fault>, provider: Option<Provider>, jobs: usize) -> Result<Matrix> {
+pub(super) async fn run(faults: Vec<&'static Fault>, machines: &Machines, jobs: usize) -> Result<Matrix> {
     let (began, day) = (Instant::now(), jiff::Timestamp::now().strftime("%Y-%m-%d").to_string());
     let display = Display::new(faults.len() + 1);
-    let (clean, context) = clean(provider).await?;
+    let (clean, context) = clean(machines).await?;
     display.ended(&clean);
     let mut trials = vec![clean];
     if trials[0].outcome != Outcome::Inconclusive {
-        trials.extend(side_by_side(&faults, provider, &context.provider, jobs, &display).await);
+        trials.extend(side_by_side(&faults, machines, &context.provider, jobs, &display).await);
     }
     Ok(Matrix::new(trials, &context, day, jobs, millis(began)))
 }
 
 /// The clean host's trial, and on what it was made. What the caller asked wrongly is an error.
-async fn clean(provider: Option<Provider>) -> Result<(Trial, RunContext)> {
+async fn clean(machines: &Machines) -> Result<(Trial, RunContext)> {
     let began = Instant::now();
-    match prove(None, provider).await {
+    match prove(None, machines).await {
         Ok(SealedBundle { record, findings, .. }) => {
             let trial = Trial::judged(None, &record, &findings, millis(began));
             Ok((trial, record.context))
@@ -46,7 +66,7 @@ async fn clean(provider: Option<Provider>) -> Result<(Trial, RunContext)> {
 /// while the runtime still runs that their machines need in order to go away.
 async fn side_by_side(
     faults: &[&'static Fault],
-    provider: Option<Provider>,
+    machines: &Machines,
     provider_name: &str,
     jobs: usize,
     display: &Display,
@@ -54,7 +74,7 @@ async fn side_by_side(
     let trials = faults.iter().enumerate().map(async |(position, &fault)| {
         let trial = match fault.impossible_on(provider_name) {
             Some(reason) => Trial::impossible(fault, reason),
-            None => faulty(fault, provider).await,
+            None => faulty(fault, machines).await,
         };
         display.ended(&trial);
         (position, trial)
@@ -64,21 +84,22 @@ async fn side_by_side(
     trials.into_iter().map(|(_, trial)| trial).collect()
 }
 
-async fn faulty(fault: &'static Fault, provider: Option<Provider>) -> Trial {
+async fn faulty(fault: &'static Fault, machines: &Machines) -> Trial {
     let began = Instant::now();
-    match prove(Some(fault), provider).await {
+    match prove(Some(fault), machines).await {
         Ok(bundle) => Trial::judged(Some(fault), &bundle.record, &bundle.findings, millis(began)),
         Err(error) => Trial::inconclusive(Some(fault), format!("{error:#}"), millis(began)),
     }
 }
 
 /// Proves a fresh world.
-async fn prove(fault: Option<&'static Fault>, provider: Option<Provider>) -> Result<SealedBundle> {
+async fn prove(fault: Option<&'static Fault>, machines: &Machines) -> Result<SealedBundle> {
     let line = Line::new(fault.map(|fault| fault.name));
     let world = ReferenceWorld::write(fault.map(|fault| fault.name)).await?;
-    let host = HostDefinition::load(&world.definition())?;
+    let mut host = HostDefinition::load(&world.definition())?;
+    machines.equip(&mut host);
     let mut plan = Plan::new(world.dir.join("bundle"), coldproof_reference::image_recipe());
-    plan.provider = provider;
+    plan.provider = machines.provider;
     if let Some(fault) = fault {
         plan.only = judged_by(fault);
         if fault.layer == Layer::Source {

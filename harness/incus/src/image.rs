@@ -95,10 +95,8 @@ impl Client {
     /// # Errors
     /// [`IncusError`]; a restricted project needs `features.images=true` for images of its own.
     pub async fn import(&self, image: &ContainerImage, deadline: Deadline) -> Result<(), IncusError> {
-        let look = Call::new(Method::GET, format!("/1.0/images/{}", image.fingerprint), "look for the image");
-        match self.get::<Value>(look, deadline).await {
-            Err(IncusError::NotFound { .. }) => {}
-            found => return found.map(drop),
+        if self.has(image, deadline).await? {
+            return Ok(());
         }
         let form = image.form().map_err(|error| IncusError::Setting {
             setting: "image",
@@ -109,6 +107,25 @@ impl Client {
             .header("x-incus-filename", "coldproof")
             .header("x-incus-fingerprint", &image.fingerprint)
             .form(form);
-        self.run(call, deadline).await.map(drop)
+        match self.run(call, deadline).await {
+            // Another computer may have imported it meanwhile.
+            Err(refused) => {
+                if self.has(image, deadline).await? {
+                    Ok(())
+                } else {
+                    Err(refused)
+                }
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    async fn has(&self, image: &ContainerImage, deadline: Deadline) -> Result<bool, IncusError> {
+        let look = Call::new(Method::GET, format!("/1.0/images/{}", image.fingerprint), "look for the image");
+        match self.get::<Value>(look, deadline).await {
+            Ok(_) => Ok(true),
+            Err(IncusError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! A [`Client`](client::Client) speaks to one project of a [`Server`](server::Server). Whatever
 //! it makes bears a [`Mark`](mark::Mark), and it touches nothing else.
 
+mod budget;
 pub mod client;
 mod connection;
 pub mod error;
@@ -11,8 +12,11 @@ mod file;
 mod http;
 pub mod image;
 pub mod instance;
+mod machine;
 pub mod mark;
 mod operation;
+mod program;
+pub mod provider;
 pub mod server;
 pub mod state;
 mod tls;

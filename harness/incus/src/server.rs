@@ -47,6 +47,15 @@ pub(crate) struct Address {
 }
 
 impl Server {
+    /// Looks at both URLs.
+    ///
+    /// # Errors
+    /// [`IncusError::Setting`], which names the one that is wrong.
+    pub fn check(&self) -> Result<(), IncusError> {
+        self.address()?;
+        self.proxy_address().map(drop)
+    }
+
     pub(crate) fn address(&self) -> Result<Address, IncusError> {
         let wanted = "write it as https://host:port";
         address(&self.url, "https", Some(DEFAULT_PORT)).ok_or_else(|| wrong("url", &self.url, wanted))

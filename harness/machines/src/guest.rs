@@ -11,8 +11,11 @@ use zeroize::Zeroizing;
 
 use crate::deadline::Deadline;
 
-/// The bus is there once the first process can be asked, which a container's shell may come before.
-const BOOT: &str = "busctl --watch-bind=yes list >/dev/null && systemctl is-system-running --wait";
+/// The bus is there once the first process can be asked, which a container's shell may come before. It may even come before
+/// /run is mounted: who waits for the bus then watches a directory that nobody will ever see again.
+const BOOT: &str = "\
+until mountpoint -q /run; do findmnt --poll=mount --first-only --timeout 500 --mountpoint /run; done >/dev/null
+busctl --watch-bind=yes list >/dev/null && systemctl is-system-running --wait";
 
 /// Each line waits for an event, and only for what the guest has.
 pub(crate) const SETTLE: &str = "\

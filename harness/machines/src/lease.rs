@@ -116,6 +116,11 @@ impl Lease {
         &self.entry.lease
     }
 
+    /// The run that the machine belongs to.
+    pub fn run(&self) -> &str {
+        &self.entry.run
+    }
+
     /// The name of the machine.
     pub fn machine(&self) -> &str {
         &self.entry.machine

@@ -43,6 +43,8 @@ pub enum MachineImage {
     Built(BootImage),
     /// A disk with a boot loader.
     Disk(DiskImage),
+    /// An image that the provider's server has; by its fingerprint there.
+    Server(String),
 }
 
 impl MachineImage {
@@ -57,6 +59,10 @@ impl MachineImage {
                 problem: "this provider boots no disk image of one's own".to_owned(),
                 remedy: "use the provider `qemu`, or leave [machine.image] out".to_owned(),
             }),
+            Self::Server(_) => Err(ProvisionError::Unmet {
+                problem: "this provider has no server with images".to_owned(),
+                remedy: "use the provider `incus`".to_owned(),
+            }),
         }
     }
 
@@ -65,6 +71,7 @@ impl MachineImage {
         match self {
             Self::Built(image) => vec![&image.root, &image.kernel, &image.initrd],
             Self::Disk(image) => vec![&image.file],
+            Self::Server(_) => Vec::new(),
         }
     }
 }

@@ -18,6 +18,7 @@ use coldproof_machines::{helper, remote::RemoteProvider};
 
 /// The providers whose machines are no processes of this computer.
 const REMOTE_PROVIDERS: &[RemoteProvider] = &[
+    coldproof_incus::provider::REMOTE,
     #[cfg(feature = "docker")]
     coldproof_docker::REMOTE,
 ];

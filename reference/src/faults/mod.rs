@@ -67,6 +67,11 @@ const IMPOSSIBLE: &[(&str, &str, &str)] = &[
         "where a kernel writes core dumps is one setting for a container and its host, which is not the container's to change",
     ),
     (
+        "secret-in-core-dump",
+        "incus",
+        "where a kernel writes core dumps is one setting for a container and its host, which is not the container's to change",
+    ),
+    (
         "sized-at-first-start",
         "docker",
         "a container reads the whole computer's memory in /proc/meminfo, whatever it is granted",

@@ -5,18 +5,21 @@ mod bench;
 mod daemon;
 mod lifecycle;
 mod outages;
+mod provider;
 mod refusals;
 
 use bench::trial;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
+    coldproof_machines::helper::dispatch(&[coldproof_incus::provider::REMOTE]);
     let trials: Vec<Trial> = vec![
         trial("an_instance_lives_from_creation_to_removal", lifecycle::whole_life),
         trial("commands_round_trip", lifecycle::commands),
         trial("certificates_that_are_refused_are_told_apart", refusals::certificates),
         trial("a_wrong_project_is_named", refusals::wrong_project),
         trial("a_refused_creation_leaves_nothing_and_touches_nothing", refusals::creations),
+        trial("a_machine_is_made_within_its_budget_and_leaves_nothing", provider::machine),
         trial("a_full_pool_leaves_nothing", refusals::full_disk),
         trial("a_proxy_that_is_down_or_dies_is_named", outages::proxy),
         trial("what_a_killed_server_left_half_made_is_removed", outages::restart),

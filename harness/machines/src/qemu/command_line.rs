@@ -88,6 +88,7 @@ impl CommandLine {
                 .option("-initrd", &image.initrd.display().to_string())
                 .option("-append", KERNEL_PARAMETERS),
             MachineImage::Disk(image) => hardware::firmware(&mut line, image.firmware, &self.firmware_variables),
+            MachineImage::Server(_) => &mut line,
         };
         self.devices(&mut line);
         self.network(&mut line);

@@ -49,7 +49,7 @@ impl Control {
         mark: &Mark,
     ) -> Result<Self, ProvisionError> {
         let declared = match image {
-            MachineImage::Built(_) => &Declared::Console,
+            MachineImage::Built(_) | MachineImage::Server(_) => &Declared::Console,
             MachineImage::Disk(image) => &image.control,
         };
         let connected: io::Result<Self> = async {

@@ -46,7 +46,7 @@ pub(super) fn disk(line: &mut Arguments, image: &MachineImage) {
 
 pub(super) fn nic(image: &MachineImage) -> &'static str {
     match image {
-        MachineImage::Built(_) => "virtio-net-pci",
+        MachineImage::Built(_) | MachineImage::Server(_) => "virtio-net-pci",
         MachineImage::Disk(image) => match image.nic {
             Nic::Virtio => "virtio-net-pci",
             Nic::E1000 => "e1000",
@@ -58,7 +58,7 @@ pub(super) fn nic(image: &MachineImage) -> &'static str {
 /// The channels that the guest is controlled through.
 pub(super) fn control_channels(image: &MachineImage) -> &'static [Channel] {
     let control = match image {
-        MachineImage::Built(_) => &Control::Console,
+        MachineImage::Built(_) | MachineImage::Server(_) => &Control::Console,
         MachineImage::Disk(image) => &image.control,
     };
     match control {

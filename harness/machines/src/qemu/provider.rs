@@ -72,8 +72,8 @@ impl QemuProvider {
         fallback: Option<String>,
     ) -> Result<QemuMachine, ProvisionError> {
         let base = match &spec.image {
-            MachineImage::Built(image) => (image.root.as_path(), "raw"),
             MachineImage::Disk(image) => (image.file.as_path(), "qcow2"),
+            image => (image.built()?.root.as_path(), "raw"),
         };
         let launch = Launch {
             choice: &self.choice,
@@ -247,7 +247,7 @@ impl Provider for QemuProvider {
                 let why = format!("QEMU {} is older than 8.2, which forks need", self.version);
                 self.boot(spec, lease, Some(why)).await?
             }
-            MachineImage::Disk(_) => {
+            MachineImage::Disk(_) | MachineImage::Server(_) => {
                 let why = "a disk with a boot loader of its own is booted, not forked".to_owned();
                 self.boot(spec, lease, Some(why)).await?
             }

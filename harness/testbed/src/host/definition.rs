@@ -158,6 +158,8 @@ pub struct Machine {
     pub original: Option<Original>,
     /// Within which the switch must have converged.
     pub deadline: Span,
+    /// The Incus server, where one is declared.
+    pub incus: Option<coldproof_incus::provider::Settings>,
 }
 
 /// A host that is there already and is only read, and who makes the machine that it is compared with.

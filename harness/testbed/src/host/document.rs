@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
+use coldproof_incus::instance::InstanceType;
 use coldproof_machines::disk_image::{DiskBus, Firmware, Nic};
 use serde::Deserialize;
 use toml::Spanned;
@@ -108,6 +109,24 @@ pub(super) struct MachineTable {
     pub(super) image: Option<Spanned<ImageTable>>,
     pub(super) ssh: Option<Spanned<SshTable>>,
     pub(super) deadline: Option<Span>,
+    pub(super) incus: Option<Spanned<IncusTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IncusTable {
+    pub(super) url: Spanned<String>,
+    pub(super) project: Name,
+    pub(super) certificate: Spanned<PathBuf>,
+    pub(super) key: Spanned<String>,
+    pub(super) fingerprint: Option<Spanned<String>>,
+    pub(super) authority: Option<Spanned<PathBuf>>,
+    pub(super) proxy: Option<Spanned<String>>,
+    pub(super) budget: Option<Size>,
+    #[serde(default)]
+    pub(super) r#type: InstanceType,
+    pub(super) image: Option<Name>,
+    pub(super) pool: Option<Name>,
 }
 
 #[derive(Deserialize)]

@@ -97,6 +97,7 @@ impl Loader<'_> {
             image: machine.image.map(|image| self.image(image, machine.provider, disk)).transpose()?,
             original: machine.ssh.map(|ssh| self.original(ssh)).transpose()?,
             deadline: machine.deadline.unwrap_or(Span::minutes(10)),
+            incus: machine.incus.map(|incus| self.incus(incus)).transpose()?,
         })
     }
 

@@ -10,6 +10,7 @@ mod explain;
 mod key_source;
 mod load;
 mod load_image;
+mod load_incus;
 mod load_original;
 mod load_source;
 mod paths;

@@ -51,6 +51,12 @@ pub enum RunError {
     /// The host that is there already cannot be read.
     #[error(transparent)]
     Ssh(#[from] SshError),
+    /// Nothing says which Incus server.
+    #[error(
+        "the provider `incus` needs a server; write `url`, `project`, `certificate`, `key` and `fingerprint` under \
+         [machine.incus] (docs/incus.md)"
+    )]
+    NoIncusServer,
     /// The machine's disk is smaller than the image that is to be on it.
     #[error(
         "a disk of {disk_mib} MiB does not hold the image of {image_mib} MiB; write a larger `disk` under [machine]"
@@ -166,6 +172,7 @@ impl RunError {
             | Self::Provider(_)
             | Self::NoOriginal
             | Self::FaultInOriginal(_)
+            | Self::NoIncusServer
             | Self::DiskTooSmall { .. }
             | Self::Selection(_)
             | Self::OutExists(_)

@@ -1,9 +1,11 @@
 //! What is needed to make machines; had when the first one is asked for.
 
-use std::{fs, io, thread};
+use std::{fs, io, thread, time::Duration};
 
 use coldproof_evidence::Digest;
+use coldproof_incus::provider::IncusProvider;
 use coldproof_machines::{
+    deadline::Deadline,
     disk_image::{self, DiskImage},
     image::{Image, ImageStore, Recipe},
     paths::Paths,
@@ -15,6 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Phase, Plan, RunError, progress::Stopwatch};
 use crate::host::{self, HostDefinition};
+
+/// Within which a server has to answer.
+const CONNECT: Duration = Duration::from_secs(60);
 
 /// A provider, and the blank image in the form that it takes.
 pub(super) struct Machines {
@@ -28,6 +33,8 @@ pub(super) enum Prepared {
     Built(Image),
     /// The host definition's own, with the digest of its file.
     Own(DiskImage, Digest),
+    /// An image of the provider's server, by its digest there.
+    Server(Digest),
 }
 
 impl Prepared {
@@ -35,13 +42,14 @@ impl Prepared {
         match self {
             Self::Built(image) => image.boot_image().into(),
             Self::Own(image, _) => MachineImage::Disk(image.clone()),
+            Self::Server(digest) => MachineImage::Server(digest.hex()),
         }
     }
 
     pub(super) fn digest(&self) -> Digest {
         match self {
             Self::Built(image) => image.digest,
-            Self::Own(_, digest) => *digest,
+            Self::Own(_, digest) | Self::Server(digest) => *digest,
         }
     }
 
@@ -49,7 +57,7 @@ impl Prepared {
     pub(super) fn manifest(&self) -> &[String] {
         match self {
             Self::Built(image) => &image.manifest,
-            Self::Own(..) => &[],
+            Self::Own(..) | Self::Server(_) => &[],
         }
     }
 }
@@ -61,11 +69,12 @@ impl Machines {
         stopwatch: &Stopwatch<'_>,
     ) -> Result<Self, RunError> {
         // First, as a provider that is not there would make the image's minutes vain.
-        let provider = provider(maker(host, plan)).await?;
+        let (provider, on_server) = provider(maker(host, plan), &host.machine).await?;
         let prepared = async {
-            match &host.machine.image {
-                None => image(&plan.image, stopwatch).await.map(Prepared::Built),
-                Some(own) => hashed(own, stopwatch),
+            match (&host.machine.image, on_server) {
+                (_, Some(digest)) => Ok(Prepared::Server(digest)),
+                (None, None) => image(&plan.image, stopwatch).await.map(Prepared::Built),
+                (Some(own), None) => hashed(own, stopwatch),
             }
         };
         let image = stopwatch.time(Phase::Image, prepared).await?;
@@ -114,15 +123,32 @@ pub(super) fn maker(host: &HostDefinition, plan: &Plan) -> host::Provider {
     }
 }
 
-async fn provider(which: host::Provider) -> Result<Box<dyn Provider>, RunError> {
+/// The provider, and the image that is to be used of those that its server has, if one is declared.
+async fn provider(
+    which: host::Provider,
+    machine: &host::Machine,
+) -> Result<(Box<dyn Provider>, Option<Digest>), RunError> {
     Ok(match which {
-        host::Provider::Qemu => Box::new(QemuProvider::detect().await?),
+        host::Provider::Qemu => (Box::new(QemuProvider::detect().await?), None),
         #[cfg(feature = "docker")]
         host::Provider::Docker => {
-            Box::new(coldproof_docker::DockerProvider::connect().await.map_err(ProvisionError::from)?)
+            (Box::new(coldproof_docker::DockerProvider::connect().await.map_err(ProvisionError::from)?), None)
         }
-        other => return Err(RunError::Provider(other)),
+        host::Provider::Incus => incus(machine.incus.clone().ok_or(RunError::NoIncusServer)?).await?,
+        other @ host::Provider::Ssh => return Err(RunError::Provider(other)),
+        #[cfg(not(feature = "docker"))]
+        other @ host::Provider::Docker => return Err(RunError::Provider(other)),
     })
+}
+
+async fn incus(settings: coldproof_incus::provider::Settings) -> Result<(Box<dyn Provider>, Option<Digest>), RunError> {
+    let deadline = Deadline::after(CONNECT);
+    let provider = IncusProvider::connect(settings, deadline).await.map_err(ProvisionError::from)?;
+    let fingerprint = provider.image(deadline).await.map_err(ProvisionError::from)?;
+    let digest = fingerprint.map(|fingerprint| format!("sha256:{fingerprint}").parse());
+    let digest =
+        digest.transpose().map_err(|error| RunError::io("reading the image's fingerprint")(io::Error::other(error)))?;
+    Ok((Box::new(provider), digest))
 }
 
 /// An image of one's own, with the digest that the verdict names it by.

@@ -35,6 +35,8 @@ pub(super) fn check(host: &HostDefinition, plan: &Plan, selection: &Selection) -
             Provider::Qemu => ["qemu-img", "qemu-system-x86_64"].into_iter().try_for_each(tools::require)?,
             #[cfg(feature = "docker")]
             Provider::Docker => tools::require("zstd")?,
+            Provider::Incus if host.machine.incus.is_some() => {}
+            Provider::Incus => return Err(RunError::NoIncusServer),
             other => return Err(RunError::Provider(other)),
         }
         if host.machine.image.as_ref().is_some_and(|image| matches!(image.control, Control::Ssh { .. })) {

@@ -1,5 +1,6 @@
 //! What a good definition becomes.
 
+use coldproof_incus::server::ServerTrust;
 use coldproof_machines::disk_image::{Control, DiskBus, DiskImage, Firmware, Nic};
 use rstest::rstest;
 
@@ -54,6 +55,13 @@ fn every_key_is_taken_over() {
     assert_eq!((original.ssh.destination.as_str(), original.witness), ("root@cc-ci.example.test", Provider::Docker));
     assert_eq!(original.ssh.config, Some(directory.path("ssh_config")));
     assert_eq!(original.ssh.address, Some([192, 0, 2, 7].into()));
+    let incus = definition.machine.incus.unwrap();
+    assert_eq!(
+        (incus.image.as_deref(), incus.pool.as_deref(), incus.budget),
+        (Some("cc-ci"), Some("fast"), Some(16 << 30))
+    );
+    assert_eq!(incus.server.key, directory.path("keys/recovery.txt"));
+    assert_eq!(incus.server.trust, ServerTrust::Fingerprint("0123456789abcdef".repeat(4)));
     assert_eq!(definition.tls.unwrap().roots.len(), 1);
     assert_eq!(definition.fault.unwrap().stage, FaultStage::Switched);
 }

@@ -1,0 +1,212 @@
+//! An instance as a machine.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use coldproof_container::{Network, NetworkError};
+use coldproof_machines::{
+    deadline::Deadline,
+    guest::{Guest, GuestCommand, TransportError},
+    lease::Lease,
+    provider::{
+        Accelerator, BootError, DestroyError, GuestService, Machine, MachineEvidence, MachineSize, MachineSpec,
+        ProvisionError, Start,
+    },
+    receipt::Destroyed,
+};
+
+use crate::{error::IncusError, program::Commands};
+
+/// How long reading the console may take when the machine is destroyed.
+const CONSOLE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// An instance that runs, or is stopped and can start again from its disk.
+pub(crate) struct IncusMachine {
+    // Fields are dropped in order: the network closes, then the lease removes the instance.
+    network: Option<Network>,
+    commands: Commands,
+    services: Vec<GuestService>,
+    forwards: Vec<u16>,
+    accelerator: Accelerator,
+    starts: u32,
+    lease: Lease,
+}
+
+impl IncusMachine {
+    pub(crate) fn new(commands: Commands, spec: &MachineSpec, lease: Lease, accelerator: Accelerator) -> Self {
+        let (services, forwards) = (spec.guest_services.clone(), spec.forwards.clone());
+        Self { network: None, commands, services, forwards, accelerator, starts: 0, lease }
+    }
+
+    /// The capture that belongs to the current start.
+    fn packet_capture(&self) -> PathBuf {
+        let number = if self.starts == 0 { String::new() } else { format!("-{}", self.starts) };
+        self.lease.dir().join(format!("capture{number}.pcap"))
+    }
+
+    fn console_log(&self) -> PathBuf {
+        self.lease.dir().join("console.log")
+    }
+
+    /// Asks the guest to end in good order, and waits until it has.
+    async fn shut_down(&mut self, deadline: Deadline) -> Result<(), BootError> {
+        let guest = self.guest(deadline).await?;
+        match guest.run(&GuestCommand::new(["systemctl", "--no-block", "poweroff"]), deadline).await {
+            // The program may be killed before it can answer, which is what was asked for.
+            Ok(_) | Err(TransportError::Lost { .. }) => {}
+            Err(error) => return Err(self.boot_error(error).await),
+        }
+        self.network = None;
+        self.stop(false, deadline).await
+    }
+
+    async fn stop(&self, force: bool, deadline: Deadline) -> Result<(), BootError> {
+        let Commands { client, instance } = &self.commands;
+        let Err(error) = client.stop(instance, force, deadline).await else { return Ok(()) };
+        match client.instance(instance, deadline).await {
+            // It was quicker than the request.
+            Ok(Some(instance)) if !instance.is_up() => Ok(()),
+            _ => Err(ProvisionError::from(error).into()),
+        }
+    }
+
+    /// Starts the stopped instance again.
+    async fn start(&mut self, size: Option<MachineSize>, deadline: Deadline) -> Result<Guest, BootError> {
+        self.network = None;
+        self.starts += 1;
+        let Commands { client, instance } = &self.commands;
+        let started = async {
+            if let Some(size) = size {
+                client.set_size(instance, size.memory, size.cpus, deadline).await?;
+            }
+            client.start(instance, deadline).await
+        };
+        started.await.map_err(ProvisionError::from)?;
+        self.guest(deadline).await
+    }
+
+    async fn fetch_console(&self) -> io::Result<()> {
+        let Commands { client, instance } = &self.commands;
+        let log = client.console_log(instance, Deadline::after(CONSOLE)).await.map_err(io::Error::other)?;
+        fs::write(self.console_log(), log)
+    }
+
+    async fn boot_error(&self, source: TransportError) -> BootError {
+        let console = match self.fetch_console().await {
+            Ok(()) => fs::read_to_string(self.console_log()).unwrap_or_default(),
+            Err(error) => error.to_string(),
+        };
+        let name = self.lease.machine().to_owned();
+        match source {
+            TransportError::Deadline { .. } => BootError::Deadline { name, console },
+            source => BootError::Transport { source, console },
+        }
+    }
+
+    async fn move_evidence(&self, to: &Path) -> io::Result<()> {
+        if let Err(error) = self.fetch_console().await {
+            tracing::warn!(%error, "reading the console log");
+        }
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(self.lease.dir())? {
+            let file = entry?.path();
+            if let (Some(name), true) = (file.file_name(), file.is_file()) {
+                // A copy, as the directories may be on different file systems.
+                fs::copy(&file, to.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a virtual machine's agent; a container takes commands as soon as it runs.
+    async fn await_agent(&self, deadline: Deadline) -> Result<(), IncusError> {
+        let Commands { client, instance } = &self.commands;
+        // The server announces nothing when the agent comes up.
+        while !client.state(instance, deadline).await?.takes_commands() {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Machine for IncusMachine {
+    fn name(&self) -> &str {
+        self.lease.machine()
+    }
+
+    async fn guest(&mut self, deadline: Deadline) -> Result<Guest, BootError> {
+        let guest = Guest::new(Arc::new(self.commands.clone()));
+        if self.network.is_none() {
+            self.await_agent(deadline).await.map_err(ProvisionError::from)?;
+            if let Err(error) = guest.settle_boot(deadline).await {
+                return Err(self.boot_error(error).await);
+            }
+            let (services, forwards) = (self.services.as_slice(), self.forwards.iter().copied());
+            let capture = self.packet_capture();
+            let opened = Network::open(&self.commands, &guest, services, forwards, &capture, deadline).await;
+            self.network = Some(match opened {
+                Ok(network) => network,
+                Err(NetworkError::Transport(error)) => return Err(self.boot_error(error).await),
+                Err(error) => return Err(ProvisionError::Start { reason: error.to_string() }.into()),
+            });
+        }
+        Ok(guest)
+    }
+
+    fn endpoint(&self, guest_port: u16) -> Option<SocketAddr> {
+        self.network.as_ref()?.endpoint(guest_port)
+    }
+
+    fn evidence(&self) -> MachineEvidence {
+        MachineEvidence {
+            console_log: self.console_log(),
+            packet_capture: Some(self.packet_capture()),
+            accelerator: self.accelerator.clone(),
+            start: Start::Cold { fallback: None },
+            process: None,
+            argv: Vec::new(),
+        }
+    }
+
+    async fn reboot(&mut self, deadline: Deadline) -> Result<Guest, BootError> {
+        self.shut_down(deadline).await?;
+        self.start(None, deadline).await
+    }
+
+    async fn kill_and_restart(&mut self, size: Option<MachineSize>, deadline: Deadline) -> Result<Guest, BootError> {
+        self.network = None;
+        self.stop(true, deadline).await?;
+        self.start(size, deadline).await
+    }
+
+    async fn resize(&mut self, size: MachineSize, deadline: Deadline) -> Result<Guest, BootError> {
+        self.shut_down(deadline).await?;
+        self.start(Some(size), deadline).await
+    }
+
+    async fn destroy(self: Box<Self>, evidence: Option<&Path>) -> Result<Destroyed, DestroyError> {
+        let moved = match evidence {
+            None => Ok(()),
+            Some(to) => self
+                .move_evidence(to)
+                .await
+                .map_err(|source| DestroyError::Evidence { path: PathBuf::from(to), source }),
+        };
+        let Self { network, lease, .. } = *self;
+        drop(network);
+        // The lease removes the instance, and looks whether it is gone.
+        let receipt = tokio::task::spawn_blocking(|| lease.release()).await;
+        moved?;
+        receipt.map_err(|error| DestroyError::Interrupted(error.to_string()))
+    }
+
+    async fn keep(self: Box<Self>) -> Result<String, DestroyError> {
+        Ok(self.lease.keep()?)
+    }
+}

@@ -1,0 +1,84 @@
+//! The same verdicts on an Incus server: the good host, and faults of each layer, in containers of a real incusd that is
+//! reached through a SOCKS5 proxy with a certificate restricted to one project.
+//!
+//! It needs root and Debian's `incus-base`, `incus-client`, `btrfs-progs`, `lxcfs` and `microsocks`.
+
+mod server;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::{Result, ensure};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use server::Server;
+
+/// Some faults of each layer. All of them are proven on QEMU and Docker.
+const FAULTS: &[&str] = &["gitlink-old", "key-on-blank-machine", "secret-mode", "stale-leaf-served", "unit-calls-out"];
+
+fn main() -> ExitCode {
+    coldproof_testbed::dispatch();
+    let trials = vec![
+        Trial::test("verdicts_are_the_same_on_a_server::@incus", || run(verdicts)),
+        Trial::test("a_killed_run_leaves_nothing::@incus", || run(killed_run)),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn run(body: fn(&Server, &Path) -> Result<()>) -> Result<(), Failed> {
+    let all = || -> Result<()> {
+        let home = tempfile::Builder::new().prefix("coldproof-incus-").tempdir()?;
+        let server = Server::start(&home.path().join("server"))?;
+        // Somebody else's, which is still there when all is done.
+        server.incus(&["create", "--empty", "theirs", "--storage", "pool", "--config", "limits.memory=16MiB"])?;
+        body(&server, home.path())?;
+        ensure!(server.instances()? == "theirs", "these are left: {}", server.instances()?);
+        server.end()
+    };
+    all().map_err(|error| Failed::from(format!("{error:#}")))
+}
+
+/// The good host passes, and each fault is caught by exactly the criteria that it lists.
+fn verdicts(server: &Server, home: &Path) -> Result<()> {
+    let definition = world(server, &home.join("good"))?;
+    let mut selftest = coldproof();
+    selftest.args(["selftest", "--provider", "incus", "--jobs", "2", "--host"]).arg(definition);
+    selftest.args(FAULTS.iter().flat_map(|fault| ["--only", fault]));
+    let status = selftest.env("COLDPROOF_STATE", home.join("state")).status()?;
+    ensure!(status.success(), "the self-test ended with {status}");
+    Ok(())
+}
+
+/// A run that is killed while its machine is up has no time to clean up: its reaper does.
+fn killed_run(server: &Server, home: &Path) -> Result<()> {
+    let mut prove = coldproof();
+    prove.args(["prove", "--provider", "incus", "--host"]).arg(world(server, &home.join("killed"))?);
+    prove.arg("--out").arg(home.join("bundle")).env("COLDPROOF_STATE", home.join("state"));
+    let mut events = server.events()?;
+    let mut run = prove.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    events.wait_for("instance-started")?;
+    run.kill()?;
+    run.wait()?;
+    // Several of its machines may have been begun, and each one's end is announced when it is no longer listed.
+    while server.instances()? != "theirs" {
+        events.wait_for("instance-deleted")?;
+    }
+    Ok(())
+}
+
+/// Writes a fresh world that is proven on the server, and returns its host definition.
+fn world(server: &Server, dir: &Path) -> Result<PathBuf> {
+    let written = coldproof().arg("reference").arg(dir).output()?;
+    ensure!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    let file = dir.join("coldproof.toml");
+    let definition = fs::read_to_string(&file)? + &server.table();
+    fs::write(&file, definition)?;
+    Ok(file)
+}
+
+fn coldproof() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_coldproof"))
+}
