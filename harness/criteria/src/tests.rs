@@ -167,7 +167,7 @@ fn a_criterion_is_judged_on_the_observations_that_it_lists() {
     }
 }
 
-const ALL: [Need; 22] = [
+const ALL: [Need; 23] = [
     Need::Source,
     Need::Sops,
     Need::Blank,
