@@ -23,3 +23,15 @@ Feature: What has converged lasts
       Given host "cc-ci" is set up for the memory of its first start
       When its machine is given more memory
       Then the finding is a resize mismatch naming "deploy-drone.service"
+
+  @criterion:lifecycle.upgrade @qemu
+  Rule: A machine that runs the previous revision becomes this one
+    Example: an upgrade and its rollback converge
+      Given host "cc-ci" is running its committed configuration
+      When another blank machine is upgraded from the previous revision, and rolled back
+      Then both have converged
+
+    Example: state that this revision cannot take over is detected
+      Given host "cc-ci" cannot take over the state of its previous revision
+      When another blank machine is upgraded from the previous revision, and rolled back
+      Then the finding is an upgrade mismatch naming "deploy-backupbot.service"

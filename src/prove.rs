@@ -27,6 +27,7 @@ use crate::{
   coldproof prove --only 'tls.*' --only secrets.modes only some criteria, and only what they need
   coldproof prove --cold --json > proof.json          boot instead of forking; JSON for a gate
   coldproof prove --only 'ordering.*'                 whether units race; otherwise only where the host has [ordering]
+  coldproof prove --only 'lifecycle.*'                from the previous revision too; otherwise only where required
   coldproof prove --keep                              leave the machine running and say how to enter it")]
 pub(crate) struct Arguments {
     /// Host definition; the reference host when absent

@@ -62,6 +62,8 @@ pub(crate) struct Script {
 pub(crate) struct Draft {
     /// Files of the host's repository.
     pub(crate) base: BTreeMap<String, String>,
+    /// What some of them were in the commits before the last.
+    pub(crate) earlier: BTreeMap<String, String>,
     /// `coldproof.toml`
     pub(crate) definition: String,
     /// `.sops.yaml`
@@ -91,6 +93,7 @@ impl Draft {
         let leaf_key = KeyPair::generate()?;
         let mut draft = Self {
             base: flake_files()?,
+            earlier: BTreeMap::new(),
             definition: DEFINITION
                 .replace("@RECOVERY_RECIPIENT@", &recovery.recipient())
                 .replace("@HOST_PUBLIC_KEY@", &host_key.public),

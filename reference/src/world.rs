@@ -93,8 +93,8 @@ fn claim_directory(dir: &Path) -> Result<PathBuf> {
     Ok(dir.canonicalize()?)
 }
 
-/// Writes `secrets.git` and returns the commit that the host's repository is to pin.
-fn write_secrets(world: &World, draft: &Draft, sops: &Path) -> Result<String> {
+/// Writes `secrets.git` and returns the commits that the host's repository is to pin, one after the other.
+fn write_secrets(world: &World, draft: &Draft, sops: &Path) -> Result<[String; 2]> {
     let mut earlier = draft.secrets.clone();
     earlier.insert("bridge_token".into(), token());
     let mut commits = Vec::new();
@@ -111,17 +111,25 @@ fn write_secrets(world: &World, draft: &Draft, sops: &Path) -> Result<String> {
     }
     let ids = git::create_bare(&world.secrets(), &commits)?;
     let [earlier, tip] = ids.as_slice() else { bail!("secrets.git has {} commits, not 2", ids.len()) };
-    Ok(if draft.old_gitlink { earlier } else { tip }.clone())
+    Ok([earlier, if draft.old_gitlink { earlier } else { tip }].map(Clone::clone))
 }
 
-fn write_base(world: &World, draft: &Draft, secrets: String) -> Result<()> {
-    let flake = draft.base.iter().map(|(path, text)| (path.clone(), Entry::File(text.clone().into_bytes()))).collect();
+/// The last commit is the one that is proven; the one before it is a whole host as well.
+fn write_base(world: &World, draft: &Draft, [earlier, last]: [String; 2]) -> Result<()> {
+    let file = |(path, text): (&String, &String)| (path.clone(), Entry::File(text.clone().into_bytes()));
+    let mut flake: Tree = draft.base.iter().map(file).collect();
+    flake.extend(draft.earlier.iter().map(file));
     let submodule = Tree::from([
         (".gitmodules".into(), Entry::File(GITMODULES.into())),
-        ("secrets".into(), Entry::Gitlink(secrets)),
+        ("secrets".into(), Entry::Gitlink(earlier)),
     ]);
-    let commits =
-        [Commit { message: "Describe the host", tree: flake }, Commit { message: "Pin the secrets", tree: submodule }];
+    let mut rotated: Tree = draft.earlier.keys().filter_map(|path| draft.base.get_key_value(path)).map(file).collect();
+    rotated.insert("secrets".into(), Entry::Gitlink(last));
+    let commits = [
+        Commit { message: "Describe the host", tree: flake },
+        Commit { message: "Pin the secrets", tree: submodule },
+        Commit { message: "Rotate the bridge's token", tree: rotated },
+    ];
     git::create_bare(&world.base(), &commits)?;
     Ok(())
 }

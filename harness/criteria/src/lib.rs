@@ -76,6 +76,7 @@ pub static CRITERIA: &[Criterion] = &[
     resources::PEAK_DISK,
     lifecycle::REBOOT,
     lifecycle::RESIZE,
+    lifecycle::UPGRADE,
     teardown::CLEAN,
 ];
 

@@ -51,6 +51,8 @@ pub enum Need {
     Resize,
     /// [`Record::ordering`].
     Ordering,
+    /// [`Record::upgrade`].
+    Upgrade,
     /// [`Record::egress`].
     Egress,
     /// [`Record::teardown`].
@@ -70,7 +72,13 @@ impl Need {
     pub const fn is_apart(self) -> bool {
         matches!(
             self,
-            Self::MissingKey | Self::WrongKey | Self::MissingCertificate | Self::Reboot | Self::Resize | Self::Ordering
+            Self::MissingKey
+                | Self::WrongKey
+                | Self::MissingCertificate
+                | Self::Reboot
+                | Self::Resize
+                | Self::Upgrade
+                | Self::Ordering
         )
     }
 
@@ -98,6 +106,7 @@ impl Need {
             Self::Reboot => presence(&record.reboot),
             Self::Resize => presence(&record.resize),
             Self::Ordering => presence(&record.ordering),
+            Self::Upgrade => presence(&record.upgrade),
             Self::Egress => presence(&record.egress),
             Self::Teardown => presence(&record.teardown),
         }
@@ -144,6 +153,7 @@ impl fmt::Display for Need {
             Self::Reboot => "the reboot",
             Self::Resize => "the resize",
             Self::Ordering => "the trace of the units",
+            Self::Upgrade => "the upgrade from the previous revision",
             Self::Egress => "the guest's network traffic",
             Self::Teardown => "the teardown",
         })

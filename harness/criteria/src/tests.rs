@@ -125,6 +125,7 @@ fn empty(record: &mut Record) {
     of(&mut record.reboot);
     of(&mut record.resize);
     of(&mut record.ordering);
+    of(&mut record.upgrade);
     of(&mut record.egress);
     of(&mut record.teardown);
 }
@@ -166,7 +167,7 @@ fn a_criterion_is_judged_on_the_observations_that_it_lists() {
     }
 }
 
-const ALL: [Need; 22] = [
+const ALL: [Need; 23] = [
     Need::Source,
     Need::Sops,
     Need::Blank,
@@ -187,6 +188,7 @@ const ALL: [Need; 22] = [
     Need::Reboot,
     Need::Resize,
     Need::Ordering,
+    Need::Upgrade,
     Need::Egress,
     Need::Teardown,
 ];
@@ -217,6 +219,7 @@ fn set(record: &mut Record, need: Need, cause: Option<String>) {
         Need::Reboot => record.reboot = of(cause),
         Need::Resize => record.resize = of(cause),
         Need::Ordering => record.ordering = of(cause),
+        Need::Upgrade => record.upgrade = of(cause),
         Need::Egress => record.egress = of(cause),
         Need::Leaks => record.leaks = of(cause),
         Need::OwnLeaks => record.own_leaks = of(cause),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     guest::SystemObservation,
+    rebuild::RebuildObservation,
     record::Observed,
     served::{HttpObservation, TlsObservation},
 };
@@ -40,6 +41,34 @@ pub struct Afterwards {
     /// The new boot.
     pub boot: Boot,
     /// From inside. The closure's bytes are not hashed again.
+    pub system: SystemObservation,
+    /// TLS from outside.
+    pub tls: Observed<TlsObservation>,
+    /// HTTP from outside.
+    pub http: Observed<HttpObservation>,
+}
+
+/// A blank machine was switched to the previous revision, from there to this one, and back again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpgradeObservation {
+    /// The revision's first parent; none if it has none.
+    pub previous: Option<String>,
+    /// The switch to the previous revision, on a blank machine.
+    pub to_previous: Observed<SwitchedTo>,
+    /// The switch from there to this revision.
+    pub to_this: Observed<SwitchedTo>,
+    /// `switch --rollback`.
+    pub rolled_back: Observed<SwitchedTo>,
+}
+
+/// A switch, and the guest after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SwitchedTo {
+    /// The switch.
+    pub rebuild: RebuildObservation,
+    /// The guest from inside. The closure's bytes are not hashed.
     pub system: SystemObservation,
     /// TLS from outside.
     pub tls: Observed<TlsObservation>,

@@ -10,7 +10,7 @@ use crate::{
     deprived::DeprivedSwitch,
     guest::{BootstrapObservation, Inventory, OriginalObservation, Reproduction, SystemObservation},
     leaks::LeaksObservation,
-    lifecycle::LifecycleObservation,
+    lifecycle::{LifecycleObservation, UpgradeObservation},
     ordering::OrderingObservation,
     rebuild::RebuildObservation,
     served::{EgressObservation, HttpObservation, TeardownObservation, TlsObservation},
@@ -145,6 +145,8 @@ pub struct Record {
     pub resize: Observed<LifecycleObservation>,
     /// The units of the switch, traced one at a time on a machine of their own.
     pub ordering: Observed<OrderingObservation>,
+    /// From the previous revision to this one and back, on a machine of its own.
+    pub upgrade: Observed<UpgradeObservation>,
     /// What the guest sent towards the outside, over the whole life of the machine.
     pub egress: Observed<EgressObservation>,
     /// What was left.

@@ -7,6 +7,8 @@ use crate::draft::{Draft, HOST_FILE};
 
 /// What the reconcilers run.
 const RECONCILE: &str = "hosts/cc-ci/reconcile.sh";
+/// Where its work begins.
+const FETCH: &str = "[[ -d $state/catalogue ]] || fetch";
 /// Their order, as it should be.
 const DECLARED_ORDER: &str = "after = predecessors \"deploy-${app}\";";
 
@@ -121,8 +123,19 @@ pub(super) const FAULTS: &[Fault] = &[
                  read -r sized <\"$state/memory\"\n  \
                  ((memory < sized + sized / 8)) || {refuse}\nfi\n"
             );
-            let fetch = "[[ -d $state/catalogue ]] || fetch";
-            draft.edit(RECONCILE, fetch, &format!("{sized}{fetch}"))
+            draft.edit(RECONCILE, FETCH, &format!("{sized}{FETCH}"))
+        },
+    },
+    Fault {
+        name: "migration-missing",
+        layer: Layer::Switch,
+        criterion: &["lifecycle.upgrade"],
+        summary: "an app keeps its state in another form than before, and cannot start with what the previous revision left",
+        how: |draft| {
+            let sound = draft.base.get(RECONCILE).context("the reference host has this script")?.clone();
+            let earlier = in_last_reconciler("touch \"$state/format-1\"");
+            draft.earlier.insert(RECONCILE.into(), sound.replace(FETCH, &earlier));
+            in_backupbot(draft, "[[ ! -e $state/format-1 ]] || { echo 'the state is of an older form' >&2; exit 1; }")
         },
     },
     Fault {
@@ -299,8 +312,11 @@ fn activation_snippet(draft: &mut Draft, name: &str, script: &str) -> Result<()>
 
 /// Has the last reconciler run a script before its work.
 fn in_backupbot(draft: &mut Draft, script: &str) -> Result<()> {
-    let fetch = "[[ -d $state/catalogue ]] || fetch";
-    draft.edit(RECONCILE, fetch, &format!("if [[ $app == backupbot ]]; then\n  {script}\nfi\n{fetch}"))
+    draft.edit(RECONCILE, FETCH, &in_last_reconciler(script))
+}
+
+fn in_last_reconciler(script: &str) -> String {
+    format!("if [[ $app == backupbot ]]; then\n  {script}\nfi\n{FETCH}")
 }
 
 /// Adds settings to `serviceConfig` of one reconciler.

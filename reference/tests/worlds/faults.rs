@@ -7,7 +7,7 @@ use coldproof_reference::{Layer, faults};
 use rstest::rstest;
 
 /// What is judged of every host that declares the subjects.
-const CRITERIA: [&str; 42] = [
+const CRITERIA: [&str; 43] = [
     "blank.inventory",
     "blank.one-secret",
     "convergence.idempotent",
@@ -25,6 +25,7 @@ const CRITERIA: [&str; 42] = [
     "leaks.none",
     "lifecycle.reboot",
     "lifecycle.resize",
+    "lifecycle.upgrade",
     "ordering.race-free",
     "resources.peak-disk",
     "resources.peak-memory",

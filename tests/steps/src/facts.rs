@@ -159,6 +159,20 @@ pub(crate) fn units_were_traced(record: &Record) -> Result<()> {
     Ok(())
 }
 
+/// The machine ran something else before the upgrade, this host after it, and the same as before after the rollback.
+pub(crate) fn it_ran_another_system_before(record: &Record) -> Result<()> {
+    let upgrade = facts(&record.upgrade, "the upgrade")?;
+    let running = |switched| -> Result<_> {
+        let switched: &coldproof_evidence::lifecycle::SwitchedTo = facts(switched, "one of the switches")?;
+        switched.system.running_system.clone().context("no system was running")
+    };
+    let (before, after, back) =
+        (running(&upgrade.to_previous)?, running(&upgrade.to_this)?, running(&upgrade.rolled_back)?);
+    ensure!(before != after, "{before} ran before and after the upgrade");
+    ensure!(before == back, "{before} ran before the upgrade, and {back} after the rollback");
+    Ok(())
+}
+
 /// The machine's processes and directories were looked for, and each is gone.
 pub(crate) fn everything_was_looked_for_and_is_gone(record: &Record) -> Result<()> {
     let items = &facts(&record.teardown, "the teardown")?.items;

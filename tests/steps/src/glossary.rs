@@ -63,6 +63,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("has a page that is gone", "page-gone"),
     ("fills nearly all of its memory while it switches", "memory-nearly-exhausted"),
     ("fills nearly all of its disk while it switches", "disk-nearly-filled"),
+    ("cannot take over the state of its previous revision", "migration-missing"),
     ("needs state that only its first activation makes", "state-gone-at-reboot"),
     ("is set up for the memory of its first start", "sized-at-first-start"),
     ("is proven on a machine that leaves a directory that cannot be removed", "mount-left-busy"),
@@ -111,6 +112,7 @@ const NOUNS: &[(&str, &str)] = &[
     ("disk", "resources.peak-disk"),
     ("reboot", "lifecycle.reboot"),
     ("resize", "lifecycle.resize"),
+    ("upgrade", "lifecycle.upgrade"),
     ("leftover", "teardown.clean"),
 ];
 

@@ -4,7 +4,7 @@ mod jobs;
 mod switch;
 mod units;
 
-pub(crate) use switch::{IDEMPOTENT, ONE_SWITCH, activation_failed, unmet};
+pub(crate) use switch::{IDEMPOTENT, ONE_SWITCH, activation_failed, switch_mismatch, unmet};
 pub(crate) use units::{NO_FAILURES, RUNNING, unit};
 
 /// Job results that are no failure: it was done, or there was nothing to do.

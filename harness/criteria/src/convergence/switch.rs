@@ -83,7 +83,7 @@ fn one_switch(record: &Record) -> Option<Judgement> {
     Some(judgement)
 }
 
-fn switch_mismatch(which: &str, switch: &RebuildObservation) -> Option<Mismatch> {
+pub(crate) fn switch_mismatch(which: &str, switch: &RebuildObservation) -> Option<Mismatch> {
     (!succeeded(switch)).then(|| {
         let last = switch.output.iter().rev().find(|line| !line.trim().is_empty());
         mismatch(

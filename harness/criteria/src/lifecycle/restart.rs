@@ -5,7 +5,7 @@ use coldproof_evidence::{
     lifecycle::{Afterwards, LifecycleObservation},
 };
 
-use super::{COMPARED_WITH, again};
+use super::{COMPARED_WITH, again, earlier};
 use crate::{
     criterion::{Criterion, Requires},
     judgement::{Judgement, mismatch},
@@ -50,12 +50,6 @@ fn resize(record: &Record) -> Option<Judgement> {
             .doubt(format!("the guest had {had} MiB and then {} MiB: nothing was resized", after.memory_bytes >> 20));
     }
     Some(judgement)
-}
-
-/// The states before any action: after the first switch and after the second.
-fn earlier(record: &Record) -> Vec<Record> {
-    let second = record.second_system.facts().map(|second| again::seen(record, second));
-    [record.clone()].into_iter().chain(second).collect()
 }
 
 /// The record of the guest after the action.

@@ -3,7 +3,8 @@
 //! Lines of work go on side by side and share nothing but the commit that they are about: the controller clones and
 //! decrypts, the *subject* machine lives through bootstrap, switch and observation, the *witness* machine builds the
 //! same commit without any secret, *deprived* machines, one after another, are switched without what they need, and the
-//! *tracer* machine, where it is asked for, runs the units one by one. What they recorded is judged only after every
+//! *tracer* machine, where it is asked for, runs the units one by one; the *upgrade* machine, where it is asked for, comes
+//! from the previous revision. What they recorded is judged only after every
 //! machine is gone, so that the teardown is among the facts.
 
 mod builds;
@@ -23,6 +24,7 @@ mod seal;
 mod setting;
 mod subject;
 mod tracer;
+mod upgrade;
 mod witness;
 
 pub use error::RunError;
@@ -33,6 +35,7 @@ use coldproof_criteria::Need;
 use coldproof_evidence::{
     Observed, Record,
     bundle::SealedBundle,
+    lifecycle::UpgradeObservation,
     ordering::OrderingObservation,
     source::{SopsObservation, SourceObservation},
 };
@@ -58,17 +61,19 @@ pub async fn run(host: &HostDefinition, plan: &Plan, progress: &dyn Progress) ->
     let stopwatch = Stopwatch::start(progress);
     let setting = Setting::prepare(host, plan, stopwatch).await?;
     let lines = async {
+        // One after the other, so that the upgrade adds nothing to the memory of all machines.
+        let beside = async { Ok((witness::run(&setting).await?, upgrade::run(&setting).await)) };
         tokio::try_join!(
             controller(&setting),
             subject::run(&setting),
-            witness::run(&setting),
+            beside,
             deprived::run(&setting),
             tracer::run(&setting)
         )
     };
-    let (controller, subject, witness, deprived, ordering) =
+    let (controller, subject, (witness, upgrade), deprived, ordering) =
         lines.await.map_err(|error: RunError| error.with_deadline(host.machine.deadline.into()))?;
-    seal::seal(setting, Recorded { controller, subject, witness, deprived, ordering })
+    seal::seal(setting, Recorded { controller, subject, witness, upgrade, deprived, ordering })
 }
 
 /// What the lines of work brought back.
@@ -76,6 +81,7 @@ struct Recorded {
     controller: Controller,
     subject: Subject,
     witness: Witness,
+    upgrade: Observed<UpgradeObservation>,
     deprived: Deprived,
     ordering: Observed<OrderingObservation>,
 }

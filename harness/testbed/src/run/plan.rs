@@ -154,6 +154,7 @@ const fn reach_of(need: Need) -> Reach {
         | Need::SecondSystem
         | Need::Reboot
         | Need::Resize
+        | Need::Upgrade
         | Need::Egress => Reach::Switched,
     }
 }
@@ -170,6 +171,7 @@ const fn is_elsewhere(need: Need) -> bool {
             | Need::WrongKey
             | Need::MissingCertificate
             | Need::Ordering
+            | Need::Upgrade
     )
 }
 

@@ -37,6 +37,8 @@ pub enum Phase {
     Reboot,
     /// The same on a larger machine.
     Resize,
+    /// From the previous revision to this one and back, on a machine of its own (runs beside the others).
+    Upgrade,
     /// The independent build on a second machine (runs beside the others).
     Reproduce,
     /// A blank machine of its own that is switched without the key (beside the others, like the two that follow).
@@ -72,6 +74,7 @@ impl Phase {
             Self::SecondSwitch => "second_switch",
             Self::Reboot => "reboot",
             Self::Resize => "resize",
+            Self::Upgrade => "upgrade",
             Self::Reproduce => "reproduce",
             Self::MissingKey => "missing_key",
             Self::WrongKey => "wrong_key",

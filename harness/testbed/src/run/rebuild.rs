@@ -45,18 +45,38 @@ pub(super) async fn switch(
 ) -> Result<RebuildObservation, RunError> {
     let host = &setting.host.host;
     let flake = flake_reference(host.flake.as_str(), host.attribute.as_str());
-    let environment = setting.network.guest_environment();
-    let running = Rebuild::start(session, unit, host.rebuild.as_str(), &flake, &environment).await?;
+    run(setting, session, phase, unit, &["--flake", &flake]).await
+}
+
+/// Switches the guest back to the generation before the one that it runs.
+pub(super) async fn roll_back(
+    setting: &Setting<'_>,
+    session: &Session,
+    phase: Phase,
+    unit: &str,
+) -> Result<RebuildObservation, RunError> {
+    run(setting, session, phase, unit, &["--rollback"]).await
+}
+
+async fn run(
+    setting: &Setting<'_>,
+    session: &Session,
+    phase: Phase,
+    unit: &str,
+    arguments: &[&str],
+) -> Result<RebuildObservation, RunError> {
+    let (command, environment) = (setting.host.host.rebuild.as_str(), setting.network.guest_environment());
+    let running = Rebuild::start(session, unit, command, arguments, &environment).await?;
     running.follow(setting, phase).await
 }
 
 impl<'a> Rebuild<'a> {
-    /// Starts `command switch --flake …` under the recorder. It is never started twice under one `name`.
+    /// Starts `command switch …` with these further arguments under the recorder. It is never started twice under one `name`.
     async fn start(
         session: &'a Session,
         name: &str,
         command: &str,
-        flake: &str,
+        arguments: &[&str],
         environment: &[(String, String)],
     ) -> Result<Self, RunError> {
         let dir = format!("{DIR}/{name}");
@@ -71,10 +91,8 @@ impl<'a> Rebuild<'a> {
             "--setenv=HOME=/root".to_owned(),
         ];
         argv.extend(environment.iter().map(|(k, v)| format!("--setenv={k}={v}")));
-        argv.extend(
-            [&format!("{DIR}/observer"), "record", "--dir", &dir, "--", command, "switch", "--flake", flake]
-                .map(str::to_owned),
-        );
+        argv.extend([&format!("{DIR}/observer"), "record", "--dir", &dir, "--", command, "switch"].map(str::to_owned));
+        argv.extend(arguments.iter().map(|&argument| argument.to_owned()));
         session.must("starting the rebuild", &GuestCommand::new(argv)).await?;
         Ok(Self { session, dir })
     }

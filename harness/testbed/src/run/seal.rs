@@ -18,7 +18,7 @@ use super::{Phase, Recorded, RunError, known::files_in, progress::millis, record
 
 /// Releases everything that the run still holds, judges the record and seals the bundle.
 pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBundle, RunError> {
-    let Recorded { controller, subject, witness, deprived, ordering } = recorded;
+    let Recorded { controller, subject, witness, upgrade, deprived, ordering } = recorded;
     let mut record = record(&setting);
     record.source = Observed::of(controller.source);
     record.sops = controller.sops;
@@ -35,6 +35,7 @@ pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBun
     record.missing_certificate = deprived.missing_certificate;
     record.second_switch = subject.second_switch;
     record.second_system = subject.second_system;
+    record.upgrade = upgrade;
     record.reboot = subject.reboot;
     record.resize = subject.resize;
     record.reproduction = witness.reproduction;
@@ -119,6 +120,7 @@ fn own_leaks(
     search.clean("missing certificate", &mut record.missing_certificate);
     search.clean("reboot", &mut record.reboot);
     search.clean("resize", &mut record.resize);
+    search.clean("upgrade", &mut record.upgrade);
     search.clean("egress", &mut record.egress);
     if let Some(clean) = search.cleaned("expectations", &record.expectations) {
         record.expectations = clean;
