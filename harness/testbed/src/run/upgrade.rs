@@ -111,6 +111,7 @@ async fn after(
     rebuild: RebuildObservation,
 ) -> Result<SwitchedTo, RunError> {
     let request = subject::observe_request(setting, rebuild.started_us);
-    let (system, (tls, http)) = tokio::join!(session.observe(&request), subject::probe(setting, machine));
+    let endpoint = |port| machine.endpoint(port);
+    let (system, (tls, http)) = tokio::join!(session.observe(&request), subject::probe(setting, &endpoint));
     Ok(SwitchedTo { rebuild, system: system?, tls, http })
 }
