@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     /// Where the machines come from, instead of what a host definition says
     #[arg(long, value_name = "NAME", value_parser = prove::provider)]
     provider: Option<Provider>,
-    /// A host definition of which [machine] says where the machines come from: its provider, and its Incus server
+    /// A host definition whose section `machine` says where the machines come from: its provider, and its Incus server
     #[arg(long, value_name = "FILE")]
     host: Option<PathBuf>,
     /// Only faults of which the name, or a criterion that must catch them, matches this glob (repeatable)
