@@ -2,7 +2,7 @@
 
 use std::{fs, io::Read as _, path::Path, process::Child, time::Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use coldproof_testbed::tools;
 use rustix::process::{Pid, geteuid};
 use tempfile::TempDir;
@@ -41,9 +41,7 @@ impl Build {
         way.end(Pid::from_child(&child))?;
         wait(&mut child)?;
         self.home.await_nothing(&[], began)?;
-        let mut said = String::new();
-        child.stderr.take().context("piped")?.read_to_string(&mut said)?;
-        Ok(said)
+        said(&mut child)
     }
 
     /// Starts one, and returns once it is within its longest step.
@@ -52,12 +50,21 @@ impl Build {
         let mut child = command.env("COLDPROOF_CACHE", self.cache.path()).env("PATH", &self.path).spawn()?;
         let reached = self.home.path("reached");
         wait_until("within the longest step", LIMIT, || {
-            ensure!(child.try_wait()?.is_none(), "the build ended before its longest step");
+            if child.try_wait()?.is_some() {
+                bail!("the build ended before its longest step: {}", said(&mut child)?);
+            }
             Ok(reached.exists())
         })?;
         fs::remove_file(reached)?;
         Ok(child)
     }
+}
+
+/// What a build that has ended said.
+fn said(child: &mut Child) -> Result<String> {
+    let mut said = String::new();
+    child.stderr.take().context("piped")?.read_to_string(&mut said)?;
+    Ok(said)
 }
 
 /// A mmdebstrap that starts another program, as those of packages do, and does not mind a signal that a person sends.
