@@ -159,7 +159,12 @@ mod tests {
         let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
         std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
         let members = || with_environment("COLDPROOF_TEST_MARK", &value);
-        assert_eq!(members().len(), 2);
+        // On its way to being `sleep`, the child shows no environment.
+        let end = Instant::now() + Duration::from_secs(5);
+        while members().len() != 2 {
+            assert!(Instant::now() < end, "{:?}", members());
+            std::thread::yield_now();
+        }
         assert_eq!(kill_members(members, Duration::from_secs(5)).len(), 2);
         child.wait().unwrap();
         assert_eq!(members(), Vec::<i32>::new());

@@ -91,6 +91,16 @@ fn processes(lease: &str) -> Vec<String> {
     entries.filter(|dir| holds(dir)).map(|dir| dir.display().to_string()).collect()
 }
 
+/// Waits until both processes of the machine are seen. On its way to being another program, a process shows no environment.
+fn await_processes(entry: &LedgerEntry) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while processes(&entry.lease).len() != 2 {
+        ensure!(start.elapsed() < LIMIT, "the machine does not run: {entry:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
 fn left_of(ledger: &Ledger, entry: &LedgerEntry) -> Vec<String> {
     let mut left = processes(&entry.lease);
     let group = match &entry.containment {
@@ -123,7 +133,7 @@ fn killed_owner(ledger: &Ledger) -> anyhow::Result<()> {
     let mut owner = start_owner(ledger)?;
     await_machine(&mut owner)?;
     let entry = only_entry(ledger)?;
-    ensure!(processes(&entry.lease).len() == 2, "the machine does not run: {entry:?}");
+    await_processes(&entry)?;
     owner.kill()?;
     owner.wait()?;
     let elapsed = await_nothing(ledger, &entry)?;
@@ -173,7 +183,8 @@ fn kept(ledger: &Ledger) -> anyhow::Result<()> {
     let mut machine = start_machine(&lease)?;
     lease.keep()?;
     let entry = only_entry(ledger)?;
-    ensure!(entry.is_kept() && processes(&entry.lease).len() == 2, "{entry:?}");
+    ensure!(entry.is_kept(), "{entry:?}");
+    await_processes(&entry)?;
     ensure!(reap(ledger, &ReapScope::Orphaned)?.is_empty(), "a kept machine was reaped");
     let receipts = reap(ledger, &ReapScope::Named("machine".to_owned()))?;
     machine.wait()?;
