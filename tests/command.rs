@@ -148,6 +148,18 @@ fn a_cache_that_cannot_be_made_is_inconclusive() {
     place.refused(&output, INCONCLUSIVE, &["coldproof.toml/images", "set COLDPROOF_CACHE"]);
 }
 
+#[rstest]
+#[case::image(&["image"])]
+#[case::prove(&["prove", "--host", "world/coldproof.toml", "--only", "blank.*", "--out", "bundle"])]
+fn a_corrupt_image_is_inconclusive(#[case] arguments: &[&str]) {
+    let place = Place::new();
+    let image = place.path("world/cache/images").join(coldproof_reference::image_recipe().key());
+    fs::create_dir_all(&image).unwrap();
+    fs::write(image.join("image.json"), "{ \"key\": ").unwrap();
+    let output = place.command(arguments).env("COLDPROOF_CACHE", place.path("world/cache")).output().unwrap();
+    place.refused(&output, INCONCLUSIVE, &["image.json is corrupt: expected", "coldproof image --rebuild"]);
+}
+
 #[test]
 fn a_server_that_nobody_reaches_is_inconclusive() {
     let place = Place::new();

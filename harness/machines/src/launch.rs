@@ -1,5 +1,5 @@
-//! The launcher: enters a lease's control group and gives up privileges, then becomes the
-//! machine's program. As a program of its own it does so without unsafe code between fork and
+//! The launcher: enters a lease's control group, gives way to others where it is told to, and gives up privileges, then
+//! becomes the machine's program. As a program of its own it does so without unsafe code between fork and
 //! exec, and the machine's program never runs outside its control group.
 
 use std::{
@@ -11,7 +11,10 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use crate::{containment::MARK, helper, lease::Lease};
+use crate::{containment::MARK, helper, lease::Lease, provider::Priority};
+
+/// The nice value of what gives way to others, by sched(7): a quarter of a processor where it competes with one other.
+const GIVES_WAY: i32 = 5;
 
 /// A user without a name, and without any privilege.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,30 +44,50 @@ impl Unprivileged {
     }
 }
 
-/// A command that runs `program` inside the lease's containment as `user`.
-pub(crate) fn contained(lease: &Lease, user: Option<Unprivileged>, program: &Path) -> Command {
+/// As whom a machine's program runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Standing {
+    /// `None` is this process's own user.
+    pub(crate) user: Option<Unprivileged>,
+    pub(crate) priority: Priority,
+}
+
+/// A command that runs `program` inside the lease's containment.
+pub(crate) fn contained(lease: &Lease, standing: Standing, program: &Path) -> Command {
     let mut command = Command::new(helper::program());
     let entrance = lease.containment().entrance().unwrap_or_default();
-    let user = user.map_or_else(|| "-".to_owned(), |user| format!("{}:{}", user.uid, user.gid));
-    command.arg(helper::LAUNCH).arg(entrance).arg(user).arg(program);
+    let user = standing.user.map_or_else(|| "-".to_owned(), |user| format!("{}:{}", user.uid, user.gid));
+    let nice = match standing.priority {
+        Priority::Normal => 0,
+        Priority::Background => GIVES_WAY,
+    };
+    command.arg(helper::LAUNCH).arg(entrance).arg(user).arg(nice.to_string()).arg(program);
     // Secrets of the controller's environment are none of the machine's business.
     command.env_clear().env("PATH", "/usr/bin:/bin").env(MARK, lease.id());
     command
 }
 
-/// The launcher's own main: `CGROUP.PROCS UID:GID PROGRAM ARGS…`; an empty first argument and
-/// a `-` for the second ask for nothing.
+/// The launcher's own main: `CGROUP.PROCS UID:GID NICE PROGRAM ARGS…`; an empty first argument,
+/// a `-` for the second and a `0` for the third ask for nothing.
 pub(crate) fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
-    let (Some(entrance), Some(user), Some(program)) = (args.next(), args.next(), args.next()) else {
+    let (Some(entrance), Some(user), Some(nice), Some(program)) = (args.next(), args.next(), args.next(), args.next())
+    else {
         return ExitCode::from(2);
     };
-    let error = become_program(PathBuf::from(entrance), &user.to_string_lossy(), program, args);
+    let nice = nice.to_string_lossy().parse().unwrap_or_default();
+    let error = become_program(PathBuf::from(entrance), &user.to_string_lossy(), nice, program, args);
     drop(writeln!(io::stderr(), "launching: {error}"));
     ExitCode::FAILURE
 }
 
 /// Returns only when it failed.
-fn become_program(entrance: PathBuf, user: &str, program: OsString, args: impl Iterator<Item = OsString>) -> io::Error {
+fn become_program(
+    entrance: PathBuf,
+    user: &str,
+    nice: i32,
+    program: OsString,
+    args: impl Iterator<Item = OsString>,
+) -> io::Error {
     if !entrance.as_os_str().is_empty()
         && let Err(error) = fs::write(&entrance, "0")
     {
@@ -75,6 +98,9 @@ fn become_program(entrance: PathBuf, user: &str, program: OsString, args: impl I
     if let Err(error) = rustix::process::setsid().map(drop).and_then(|()| rustix::thread::set_no_new_privs(true)) {
         return error.into();
     }
+    if nice != 0 {
+        give_way(nice);
+    }
     let mut command = Command::new(&program);
     command.args(args);
     if let Some((uid, gid)) = user.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?))) {
@@ -83,6 +109,13 @@ fn become_program(entrance: PathBuf, user: &str, program: OsString, args: impl I
     }
     let error = command.exec();
     io::Error::new(error.kind(), format!("{}: {error}", program.to_string_lossy()))
+}
+
+/// Whether it succeeds changes only how long things take. Where the kernel groups processes by session, as it does by
+/// default, it is the group's own value that counts against other sessions; sched(7).
+fn give_way(nice: i32) {
+    let _ = rustix::process::setpriority_process(None, nice);
+    drop(fs::write("/proc/self/autogroup", nice.to_string()));
 }
 
 #[cfg(test)]

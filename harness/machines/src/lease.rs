@@ -13,7 +13,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::{
     containment::Containment,
-    launch::contained,
+    launch::{Standing, contained},
     ledger::{Ledger, LedgerEntry},
     mark::Mark,
     process::ProcessIdentity,
@@ -139,7 +139,7 @@ impl Lease {
     /// A command that runs `program` as one of the lease's processes. Its environment is empty
     /// but for a `PATH`.
     pub fn command(&self, program: &Path) -> Command {
-        contained(self, None, program)
+        contained(self, Standing::default(), program)
     }
 
     /// The mark of the lease's processes, for those that [`command`](Self::command) is not for.

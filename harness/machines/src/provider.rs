@@ -112,6 +112,18 @@ pub struct MachineSpec {
     pub cold: bool,
     /// What the machine boots.
     pub image: MachineImage,
+    /// How it stands against other machines where processors are short. A provider that cannot tell them apart ignores it.
+    pub priority: Priority,
+}
+
+/// Which machines go first where there are more of them than processors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// As any other process.
+    #[default]
+    Normal,
+    /// Others go first.
+    Background,
 }
 
 /// Memory and processors of a machine that is resized.

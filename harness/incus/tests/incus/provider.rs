@@ -10,7 +10,7 @@ use coldproof_machines::{
     guest::GuestCommand,
     lease::Lease,
     ledger::Ledger,
-    provider::{MachineSpec, Provider},
+    provider::{MachineSpec, Priority, Provider},
 };
 
 use crate::{
@@ -28,6 +28,7 @@ fn spec() -> anyhow::Result<MachineSpec> {
         guest_services: vec![],
         cold: true,
         image: boot_image()?.into(),
+        priority: Priority::Normal,
     })
 }
 

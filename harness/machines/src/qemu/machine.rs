@@ -27,7 +27,7 @@ use crate::{
     deadline::Deadline,
     disk_image::Firmware,
     guest::{Guest, GuestCommand, TransportError},
-    launch::Unprivileged,
+    launch::{Standing, Unprivileged},
     lease::Lease,
     provider::{
         Accelerator, BootError, DestroyError, Machine, MachineEvidence, MachineImage, MachineSize, MachineSpec,
@@ -51,7 +51,7 @@ pub(super) struct QemuMachine {
     accelerator: Accelerator,
     start: Start,
     starts: u32,
-    user: Option<Unprivileged>,
+    standing: Standing,
     files: Files,
     lease: Lease,
 }
@@ -95,7 +95,8 @@ impl QemuMachine {
             relays: services.relays.clone(),
         };
         tracing::debug!(lease = lease.id(), "starting QEMU");
-        let mut process = Process::start(&lease, user, &command_line).await?;
+        let standing = Standing { user, priority: spec.priority };
+        let mut process = Process::start(&lease, standing, &command_line).await?;
         let ports: BTreeSet<u16> = spec.forwards.iter().copied().chain(control::port(&spec.image)).collect();
         let endpoints = forward(&mut process, &Vec::from_iter(ports)).await?;
         let control = Control::connect(&spec.image, &files, launch.shell, &endpoints, &lease.mark()).await?;
@@ -108,7 +109,7 @@ impl QemuMachine {
             accelerator: launch.choice.accelerator(),
             start: launch.start,
             starts: 0,
-            user,
+            standing,
             files,
             lease,
         })
@@ -160,7 +161,7 @@ impl QemuMachine {
         self.command_line.console_log = self.files.console_log(self.starts);
         self.command_line.packet_capture = self.files.packet_capture(self.starts);
         let ports: Vec<u16> = self.endpoints.keys().copied().collect();
-        self.process = Process::start(&self.lease, self.user, &self.command_line).await?;
+        self.process = Process::start(&self.lease, self.standing, &self.command_line).await?;
         self.endpoints = forward(&mut self.process, &ports).await?;
         let (image, mark) = (&self.command_line.image, self.lease.mark());
         self.control = Control::connect(image, &self.files, Shell::Booting, &self.endpoints, &mark).await?;

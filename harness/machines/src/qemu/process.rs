@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     deadline::Deadline,
-    launch::{Unprivileged, contained},
+    launch::{Standing, contained},
     lease::Lease,
     provider::ProvisionError,
 };
@@ -113,12 +113,12 @@ impl Process {
     /// Starts QEMU in the lease's containment, and connects to its control socket.
     pub(super) async fn start(
         lease: &Lease,
-        user: Option<Unprivileged>,
+        standing: Standing,
         command_line: &CommandLine,
     ) -> Result<Self, ProvisionError> {
         let files = Files::of(lease.dir());
         let arguments = command_line.arguments();
-        let mut child = spawn(lease, user, &files, command_line)?;
+        let mut child = spawn(lease, standing, &files, command_line)?;
         let socket = files.socket(Channel::Qmp);
         let connect = Deadline::after(START_LIMIT).bound(Qmp::connect(&socket));
         let connected = tokio::select! {
@@ -155,7 +155,7 @@ impl Process {
 
 fn spawn(
     lease: &Lease,
-    user: Option<Unprivileged>,
+    standing: Standing,
     files: &Files,
     command_line: &CommandLine,
 ) -> Result<Child, ProvisionError> {
@@ -169,7 +169,7 @@ fn spawn(
         .append(true)
         .open(files.errors())
         .map_err(ProvisionError::io("creating QEMU's log"))?;
-    let mut command = Command::from(contained(lease, user, Path::new(PROGRAM)));
+    let mut command = Command::from(contained(lease, standing, Path::new(PROGRAM)));
     command.args(command_line.arguments()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
     command.fd_mappings(mappings).map_err(|error| ProvisionError::Start { reason: error.to_string() })?;
     // The command owns the listening sockets. Dropping it leaves QEMU as their only owner, so

@@ -230,6 +230,7 @@ impl CommandLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::Priority;
 
     fn image(dir: &Path) -> BootImage {
         for name in ["root.raw", "vmlinux", "initrd"] {
@@ -254,6 +255,7 @@ mod tests {
             guest_services: vec![],
             cold: false,
             image: image.into(),
+            priority: Priority::Normal,
         }
     }
 

@@ -16,7 +16,7 @@ use coldproof_machines::{
     lease::Lease,
     ledger::Ledger,
     paths::Paths,
-    provider::{BootImage, Machine, MachineSpec, Provider},
+    provider::{BootImage, Machine, MachineSpec, Priority, Provider},
     qemu::QemuProvider,
 };
 use libtest_mimic::{Failed, Trial};
@@ -93,6 +93,7 @@ impl Bench {
             guest_services: vec![],
             cold: true,
             image: image().expect("COLDPROOF_TEST_IMAGE names an image, or one is in the cache").into(),
+            priority: Priority::Normal,
         }
     }
 

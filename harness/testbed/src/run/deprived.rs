@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use coldproof_criteria::Need;
 use coldproof_evidence::{Observed, deprived::DeprivedSwitch, guest::DeliveredSecret};
+use coldproof_machines::provider::Priority;
 
 use super::{
     Phase, RunError,
@@ -70,7 +71,7 @@ async fn observe(setting: &Setting<'_>, lack: Lack<'_>) -> Observed<DeprivedSwit
         return Observed::NotObserved;
     }
     let work = async {
-        let (machine, session) = setting.machine(name).await?;
+        let (machine, session) = setting.machine(name, Priority::Background).await?;
         let switched = switch(setting, &session, lack, phase).await;
         setting.destroyed(machine.destroy(None).await?);
         switched

@@ -17,7 +17,7 @@ use coldproof_machines::{
     lease::Lease,
     ledger::Ledger,
     paths::Paths,
-    provider::{Machine, MachineSpec, Start},
+    provider::{Machine, MachineSpec, Priority, Start},
     receipt::Destroyed,
 };
 use rand::RngCore as _;
@@ -138,7 +138,11 @@ impl<'a> Setting<'a> {
     }
 
     /// Makes a machine of the host definition's size and waits until its guest takes commands.
-    pub(super) async fn machine(&self, name: &str) -> Result<(Box<dyn Machine>, Session), RunError> {
+    pub(super) async fn machine(
+        &self,
+        name: &str,
+        priority: Priority,
+    ) -> Result<(Box<dyn Machine>, Session), RunError> {
         let machines =
             self.machines.get_or_try_init(|| Machines::prepare(self.host, self.plan, &self.stopwatch)).await?;
         let spec = MachineSpec {
@@ -150,6 +154,7 @@ impl<'a> Setting<'a> {
             guest_services: self.network.guest_services(),
             cold: self.plan.cold,
             image: machines.image.machine_image(),
+            priority,
         };
         machines.check_disk(&spec)?;
         let lease = Lease::acquire(&self.ledger, &self.context.run, &spec.name)?;

@@ -13,7 +13,7 @@ use coldproof_evidence::{
     served::{HttpObservation, TlsObservation},
 };
 use coldproof_machines::{
-    provider::{Machine, MachineEvidence},
+    provider::{Machine, MachineEvidence, Priority},
     receipt::Destroyed,
 };
 use rustls::pki_types::CertificateDer;
@@ -64,7 +64,8 @@ pub(super) async fn run(setting: &Setting<'_>) -> Result<Subject, RunError> {
     if setting.selection.subject_reach() == Reach::Source {
         return Ok(subject);
     }
-    let (mut machine, mut session) = setting.stopwatch.time(Phase::Boot, setting.machine("subject")).await?;
+    let (mut machine, mut session) =
+        setting.stopwatch.time(Phase::Boot, setting.machine("subject", Priority::Normal)).await?;
     let life = live(setting, machine.as_mut(), &mut session, &mut subject).await;
     subject.captured = machine.evidence().packet_capture.is_some();
     if let Err(error) = life {

@@ -6,7 +6,10 @@ use coldproof_evidence::{
     lifecycle::{SwitchedTo, UpgradeObservation},
     rebuild::RebuildObservation,
 };
-use coldproof_machines::{deadline::Deadline, provider::Machine};
+use coldproof_machines::{
+    deadline::Deadline,
+    provider::{Machine, Priority},
+};
 
 use super::{
     Phase, RunError,
@@ -23,7 +26,7 @@ pub(super) async fn run(setting: &Setting<'_>) -> Observed<UpgradeObservation> {
         return Observed::NotObserved;
     }
     let work = async {
-        let (machine, mut session) = setting.machine("upgrade").await?;
+        let (machine, mut session) = setting.machine("upgrade", Priority::Background).await?;
         let observed = upgrade(setting, machine.as_ref(), &mut session).await;
         setting.destroyed(machine.destroy(None).await?);
         observed

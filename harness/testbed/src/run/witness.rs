@@ -15,6 +15,7 @@ use coldproof_evidence::{
     builds::{RepeatedBuilds, SourceForms},
     guest::{EvaluatedConfiguration, Reproduction},
 };
+use coldproof_machines::provider::Priority;
 
 /// What of the configuration the host definition has to cover: secrets, and units that something wants at boot.
 const COVERAGE: &str = "config: let
@@ -42,7 +43,7 @@ pub(super) async fn run(setting: &Setting<'_>) -> Result<Witness, RunError> {
         return Ok(witness);
     }
     let work = async {
-        let (machine, session) = setting.machine("witness").await?;
+        let (machine, session) = setting.machine("witness", Priority::Background).await?;
         let observed = observe(setting, &session, &mut witness).await;
         setting.destroyed(machine.destroy(None).await?);
         observed

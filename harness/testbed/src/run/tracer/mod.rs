@@ -12,6 +12,7 @@ mod trace;
 
 use coldproof_criteria::Need;
 use coldproof_evidence::{Observed, ordering::OrderingObservation};
+use coldproof_machines::provider::Priority;
 
 use self::guest::Tracer;
 use super::{Phase, RunError, setting::Setting};
@@ -22,7 +23,7 @@ pub(super) async fn run(setting: &Setting<'_>) -> Result<Observed<OrderingObserv
         return Ok(Observed::NotObserved);
     }
     let work = async {
-        let (machine, session) = setting.machine("tracer").await?;
+        let (machine, session) = setting.machine("tracer", Priority::Background).await?;
         let traced = observe(&Tracer::new(setting, session)).await;
         setting.destroyed(machine.destroy(None).await?);
         traced
