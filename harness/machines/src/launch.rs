@@ -24,16 +24,17 @@ pub(crate) struct Unprivileged {
 }
 
 impl Unprivileged {
-    /// The user for a lease's machine: a user of its own when this process is root, so that
-    /// machines cannot reach each other's files; `None` when this process has no privilege to
-    /// give up. It may have a group that somebody else has: the one that may use KVM. The range is systemd's for dynamic users (UIDS-GIDS.md), which belong to nobody.
-    pub(crate) fn for_lease(lease: &str, group: Option<u32>) -> Option<Self> {
+    /// The user for a lease's machine, or for all machines of a private stage: a user of its own when this process is
+    /// root, so that machines cannot reach each other's files; `None` when this process has no privilege to give up. It
+    /// may have a group that somebody else has: the one that may use KVM. The range is systemd's for dynamic users
+    /// (UIDS-GIDS.md), which belong to nobody.
+    pub(crate) fn named(name: &str, group: Option<u32>) -> Option<Self> {
         const FIRST: u32 = 61_184;
         const COUNT: u32 = 65_519 - FIRST + 1;
         if !rustix::process::geteuid().is_root() {
             return None;
         }
-        let spread = lease.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        let spread = name.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
         let id = FIRST + spread % COUNT;
         Some(Self { uid: id, gid: group.unwrap_or(id) })
     }
@@ -124,8 +125,7 @@ mod tests {
 
     #[test]
     fn leases_get_users_of_their_own_in_the_dynamic_range() {
-        let (Some(a), Some(b)) = (Unprivileged::for_lease("0a1b2c", None), Unprivileged::for_lease("0a1b2d", None))
-        else {
+        let (Some(a), Some(b)) = (Unprivileged::named("0a1b2c", None), Unprivileged::named("0a1b2d", None)) else {
             assert!(!rustix::process::geteuid().is_root());
             return;
         };

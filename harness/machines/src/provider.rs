@@ -108,12 +108,27 @@ pub struct MachineSpec {
     pub forwards: Vec<u16>,
     /// Programs on the controller that the guest reaches. It reaches nothing else.
     pub guest_services: Vec<GuestService>,
-    /// Boot, even where a fork of the `blank` stage would be quicker.
-    pub cold: bool,
+    /// What it starts from. A provider that cannot fork boots the image.
+    pub origin: Origin,
     /// What the machine boots.
     pub image: MachineImage,
     /// How it stands against other machines where processors are short. A provider that cannot tell them apart ignores it.
     pub priority: Priority,
+}
+
+/// What a machine starts from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Its image, which it boots.
+    Image,
+    /// The stage `blank`, where that can be had: a machine that has booted and holds nothing of any host.
+    #[default]
+    Blank,
+    /// Its image. Memory and disk are in this directory, which is made, so that [`Machine::save`] leaves them there.
+    Saving(PathBuf),
+    /// What [`Machine::save`] left in this directory. Its secrets are in it, so it has to be in RAM and to end with whoever
+    /// made it.
+    Saved(PathBuf),
 }
 
 /// Which machines go first where there are more of them than processors.
@@ -169,9 +184,9 @@ pub enum Start {
         #[serde(skip_serializing_if = "Option::is_none")]
         fallback: Option<String>,
     },
-    /// It is a fork of the `blank` stage.
+    /// It is a fork of a stage.
     Fork {
-        /// The stage's fingerprint.
+        /// The fingerprint of a `blank` stage, or `switched`.
         stage: String,
     },
 }
@@ -236,6 +251,17 @@ pub trait Machine: Send + Sync {
 
     /// Shuts down in good order, then starts again with another size. Earlier guests are dead.
     async fn resize(&mut self, size: MachineSize, deadline: Deadline) -> Result<Guest, BootError>;
+
+    /// Ends the machine as it is now, so that others start from it with [`Origin::Saved`]. Its guests are dead.
+    ///
+    /// # Errors
+    /// When it was not made for that, with [`Origin::Saving`], or its provider cannot save machines.
+    async fn save(&mut self) -> Result<(), ProvisionError> {
+        Err(ProvisionError::Unmet {
+            problem: format!("{} was not made to be saved", self.name()),
+            remedy: "make it on QEMU, with `Origin::Saving`".to_owned(),
+        })
+    }
 
     /// Destroys the machine and everything it left, and says for each thing whether it is gone.
     /// The evidence files are moved to the directory `evidence` first, if one is given.

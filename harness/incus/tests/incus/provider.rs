@@ -10,7 +10,7 @@ use coldproof_machines::{
     guest::GuestCommand,
     lease::Lease,
     ledger::Ledger,
-    provider::{MachineSpec, Priority, Provider},
+    provider::{MachineSpec, Origin, Priority, Provider},
 };
 
 use crate::{
@@ -26,7 +26,7 @@ fn spec() -> anyhow::Result<MachineSpec> {
         disk: 4 << 30,
         forwards: vec![],
         guest_services: vec![],
-        cold: true,
+        origin: Origin::Image,
         image: boot_image()?.into(),
         priority: Priority::Normal,
     })

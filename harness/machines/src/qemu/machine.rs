@@ -21,6 +21,7 @@ use super::{
     kvm::Choice,
     network::{Services, forward},
     process::{Files, Process, tail},
+    stage::save_into,
     watched::Watched,
 };
 use crate::{
@@ -59,6 +60,8 @@ pub(super) struct QemuMachine {
 /// What a machine is started with.
 pub(super) struct Launch<'a> {
     pub(super) choice: &'a Choice,
+    /// As whom it runs, if not as a user of its own.
+    pub(super) user: Option<Unprivileged>,
     pub(super) memory: Memory,
     /// The disk under the overlay, and its format.
     pub(super) base: (&'a Path, &'a str),
@@ -72,7 +75,7 @@ impl QemuMachine {
     /// Starts QEMU. A guest that boots is not awaited.
     pub(super) async fn launch(spec: &MachineSpec, lease: Lease, launch: Launch<'_>) -> Result<Self, ProvisionError> {
         let files = Files::of(lease.dir());
-        let user = Unprivileged::for_lease(lease.id(), launch.choice.group);
+        let user = launch.user.or_else(|| Unprivileged::named(lease.id(), launch.choice.group));
         create_overlay(&lease.mark(), launch.base, &launch.disk, spec.disk).await?;
         if let Some(user) = user {
             let directories = lease.directories().iter().map(PathBuf::as_path);
@@ -227,6 +230,19 @@ impl Machine for QemuMachine {
             process: self.process.id(),
             argv: self.process.argv.clone(),
         }
+    }
+
+    async fn save(&mut self) -> Result<(), ProvisionError> {
+        let dir = match (&self.command_line.memory, self.command_line.disk.parent()) {
+            (Memory::Template(_), Some(dir)) => dir.to_owned(),
+            _ => {
+                return Err(ProvisionError::Unmet {
+                    problem: format!("{} was not made to be saved", self.name()),
+                    remedy: "make it with `Origin::Saving`".to_owned(),
+                });
+            }
+        };
+        save_into(&dir, &mut self.process).await
     }
 
     async fn reboot(&mut self, deadline: Deadline) -> Result<Guest, BootError> {

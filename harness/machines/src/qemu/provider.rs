@@ -1,6 +1,6 @@
 //! The QEMU provider.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, process::Stdio, time::Duration};
 
 use async_trait::async_trait;
 use tokio::process::Command;
@@ -18,8 +18,9 @@ use super::{
 use crate::{
     deadline::Deadline,
     guest::{Guest, GuestCommand},
+    launch::Unprivileged,
     lease::Lease,
-    provider::{BootImage, Capabilities, Machine, MachineImage, MachineSpec, Provider, ProvisionError, Start},
+    provider::{BootImage, Capabilities, Machine, MachineImage, MachineSpec, Origin, Provider, ProvisionError, Start},
 };
 
 /// Private maps of a read-only RAM file (`rom=off`) came with this version.
@@ -71,16 +72,30 @@ impl QemuProvider {
         lease: Lease,
         fallback: Option<String>,
     ) -> Result<QemuMachine, ProvisionError> {
-        let base = match &spec.image {
-            MachineImage::Disk(image) => (image.file.as_path(), "qcow2"),
-            image => (image.built()?.root.as_path(), "raw"),
-        };
         let launch = Launch {
             choice: &self.choice,
+            user: None,
             memory: Memory::Anonymous,
-            base,
+            base: base(&spec.image)?,
             disk: Files::of(lease.dir()).disk(),
             start: Start::Cold { fallback },
+            shell: Shell::Booting,
+        };
+        QemuMachine::launch(spec, lease, launch).await
+    }
+
+    /// Boots a machine that becomes the stage `switched` in the new directory `dir`.
+    async fn boot_into(&self, dir: &Path, spec: &MachineSpec, lease: Lease) -> Result<QemuMachine, ProvisionError> {
+        let user = Unprivileged::named(&dir.to_string_lossy(), self.choice.group);
+        let made = DirBuilder::new().mode(0o700).create(dir).and_then(|()| user.map_or(Ok(()), |user| user.own(dir)));
+        made.map_err(ProvisionError::io(format!("making {}", dir.display())))?;
+        let launch = Launch {
+            choice: &self.choice,
+            user,
+            memory: Memory::Template(stage::ram(dir)),
+            base: base(&spec.image)?,
+            disk: stage::disk(dir),
+            start: Start::Cold { fallback: None },
             shell: Shell::Booting,
         };
         QemuMachine::launch(spec, lease, launch).await
@@ -127,6 +142,7 @@ impl QemuProvider {
         lease.add_directory(draft.clone())?;
         let launch = Launch {
             choice: &self.choice,
+            user: None,
             memory: Memory::Template(stage::ram(&draft)),
             base: (&image.root, "raw"),
             disk: stage::disk(&draft),
@@ -151,17 +167,18 @@ impl QemuProvider {
         Ok(())
     }
 
-    /// Forks the stage and runs a first command, which sets the clock.
+    /// Forks the stage, which belongs to `user` or to everybody, and runs a first command, which sets the clock.
     async fn fork(
         &self,
         spec: &MachineSpec,
         lease: Lease,
-        stage: &Stage,
+        (stage, user): (&Stage, Option<Unprivileged>),
         deadline: Deadline,
     ) -> Result<QemuMachine, ProvisionError> {
         let base = stage.disk();
         let launch = Launch {
             choice: &self.choice,
+            user,
             memory: Memory::Fork(stage.ram()),
             base: (&base, "qcow2"),
             disk: Files::of(lease.dir()).disk(),
@@ -198,7 +215,7 @@ impl QemuProvider {
             Err(error) => return self.boot(spec, lease, Some(format!("no stage to fork: {error}"))).await,
         };
         let successor = lease.successor();
-        let error = match self.fork(spec, lease, &stage, deadline).await {
+        let error = match self.fork(spec, lease, (&stage, None), deadline).await {
             Ok(machine) => return Ok(machine),
             Err(error) if deadline.has_passed() => return Err(error),
             Err(error) => error,
@@ -240,20 +257,35 @@ impl Provider for QemuProvider {
     ) -> Result<Box<dyn Machine>, ProvisionError> {
         check_readable(spec)?;
         check_space(lease.dir())?;
-        let machine = match &spec.image {
-            _ if spec.cold => self.boot(spec, lease, None).await?,
-            MachineImage::Built(image) if self.forks() => self.fork_or_boot(spec, image, lease, deadline).await?,
-            MachineImage::Built(_) => {
+        let machine = match (&spec.origin, &spec.image) {
+            (Origin::Image, _) => self.boot(spec, lease, None).await?,
+            (Origin::Saving(dir), _) => self.boot_into(dir, spec, lease).await?,
+            (Origin::Saved(dir), _) => {
+                let user = Unprivileged::named(&dir.to_string_lossy(), self.choice.group);
+                self.fork(spec, lease, (&Stage::switched(dir), user), deadline).await?
+            }
+            (Origin::Blank, MachineImage::Built(image)) if self.forks() => {
+                self.fork_or_boot(spec, image, lease, deadline).await?
+            }
+            (Origin::Blank, MachineImage::Built(_)) => {
                 let why = format!("QEMU {} is older than 8.2, which forks need", self.version);
                 self.boot(spec, lease, Some(why)).await?
             }
-            MachineImage::Disk(_) | MachineImage::Server(_) => {
+            (Origin::Blank, MachineImage::Disk(_) | MachineImage::Server(_)) => {
                 let why = "a disk with a boot loader of its own is booted, not forked".to_owned();
                 self.boot(spec, lease, Some(why)).await?
             }
         };
         Ok(Box::new(machine))
     }
+}
+
+/// What a machine's disk lies on, and its format.
+fn base(image: &MachineImage) -> Result<(&Path, &'static str), ProvisionError> {
+    Ok(match image {
+        MachineImage::Disk(image) => (&image.file, "qcow2"),
+        image => (&image.built()?.root, "raw"),
+    })
 }
 
 /// QEMU runs as a user of its own when this process is root, so the image must be for everybody.

@@ -2,8 +2,9 @@
 //! others fork from it in a fraction of a second.
 //!
 //! It is made of three files: `ram`, which forks map privately, `state` (QEMU's devices), and
-//! `disk.qcow2`, on which forks have overlays. It is the only stage that is ever saved: a RAM
-//! file of anything later would hold keys.
+//! `disk.qcow2`, on which forks have overlays. It is the only stage that is ever kept: a RAM
+//! file of anything later holds keys. Such a stage, `switched`, has the same files in a private
+//! directory in RAM, for one user, and ends with whoever made it.
 
 use std::{
     fs::{self, File, Permissions},
@@ -69,6 +70,11 @@ impl Stage {
         Ok(Self { dir: images.join(format!("blank-{fingerprint}")), fingerprint })
     }
 
+    /// The stage `switched` in its private directory.
+    pub(super) fn switched(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), fingerprint: "switched".to_owned() }
+    }
+
     pub(super) fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -113,11 +119,9 @@ impl Stage {
         }
     }
 
-    /// Saves the stopped machine `process` into `draft`, ends it, and publishes the draft.
+    /// Saves the machine `process` into `draft`, ends it, and publishes the draft.
     pub(super) async fn save(&self, process: &mut Process, draft: &Path) -> Result<(), ProvisionError> {
-        let saved = Deadline::after(MIGRATION_LIMIT).bound(save(&mut process.qmp, &state(draft))).await;
-        migrated(saved, "saving the stage")?;
-        process.wait().await.map_err(ProvisionError::io("waiting for QEMU to end"))?;
+        save_into(draft, process).await?;
         publish(draft, &self.dir).map_err(ProvisionError::io(format!("publishing {}", self.dir.display())))
     }
 
@@ -133,6 +137,13 @@ impl Stage {
         let _lock = self.lock(deadline).await?;
         fs::remove_dir_all(&self.dir)
     }
+}
+
+/// Saves the machine `process`, whose memory and disk are in `dir` already, and ends it.
+pub(super) async fn save_into(dir: &Path, process: &mut Process) -> Result<(), ProvisionError> {
+    let saved = Deadline::after(MIGRATION_LIMIT).bound(save(&mut process.qmp, &state(dir))).await;
+    migrated(saved, "saving the stage")?;
+    process.wait().await.map_err(ProvisionError::io("waiting for QEMU to end"))
 }
 
 pub(super) fn ram(dir: &Path) -> PathBuf {
@@ -230,7 +241,7 @@ impl CommandLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::Priority;
+    use crate::provider::{Origin, Priority};
 
     fn image(dir: &Path) -> BootImage {
         for name in ["root.raw", "vmlinux", "initrd"] {
@@ -253,7 +264,7 @@ mod tests {
             disk: 1 << 30,
             forwards: vec![],
             guest_services: vec![],
-            cold: false,
+            origin: Origin::Blank,
             image: image.into(),
             priority: Priority::Normal,
         }

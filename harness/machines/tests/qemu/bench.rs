@@ -16,7 +16,7 @@ use coldproof_machines::{
     lease::Lease,
     ledger::Ledger,
     paths::Paths,
-    provider::{BootImage, Machine, MachineSpec, Priority, Provider},
+    provider::{BootImage, Machine, MachineSpec, Origin, Priority, Provider},
     qemu::QemuProvider,
 };
 use libtest_mimic::{Failed, Trial};
@@ -91,7 +91,7 @@ impl Bench {
             disk: 8 << 30,
             forwards: vec![],
             guest_services: vec![],
-            cold: true,
+            origin: Origin::Image,
             image: image().expect("COLDPROOF_TEST_IMAGE names an image, or one is in the cache").into(),
             priority: Priority::Normal,
         }
@@ -106,7 +106,7 @@ impl Bench {
     }
 
     pub(crate) async fn fork(&self, name: &str) -> anyhow::Result<(Box<dyn Machine>, Guest)> {
-        let mut machine = self.create(&MachineSpec { cold: false, ..self.spec(name) }).await?;
+        let mut machine = self.create(&MachineSpec { origin: Origin::Blank, ..self.spec(name) }).await?;
         let guest = machine.guest(soon()).await?;
         Ok((machine, guest))
     }
@@ -194,7 +194,7 @@ pub(crate) fn own_until_killed() {
         let lease = Lease::acquire(&ledger, "test", "owned")?;
         let spec =
             Bench { dir: tempfile::tempdir()?, provider: provider.clone(), started: Instant::now() }.spec("owned");
-        let mut machine = provider.create(&MachineSpec { cold: false, ..spec }, lease, within(300)).await?;
+        let mut machine = provider.create(&MachineSpec { origin: Origin::Blank, ..spec }, lease, within(300)).await?;
         machine.guest(within(60)).await?;
         writeln!(io::stdout(), "running")?;
         std::future::pending::<anyhow::Result<()>>().await

@@ -1,12 +1,18 @@
 //! From a lease to a receipt.
 
-use std::{ffi::CString, fs, path::PathBuf, time::Duration};
+use std::{
+    ffi::CString,
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, bail, ensure};
 use coldproof_machines::{
     guest::{Guest, GuestCommand, TransportError},
     process::ProcessIdentity,
-    provider::{BootError, BootImage, MachineSize, MachineSpec, Provider, Start},
+    provider::{BootError, BootImage, MachineSize, MachineSpec, Origin, Provider, Start},
     qemu::attach,
     reaper::{ReapScope, reap},
 };
@@ -90,10 +96,50 @@ pub(crate) async fn forks(bench: Bench) -> anyhow::Result<()> {
     bench.assert_clean()
 }
 
+/// How many forks there are at once.
+const FORKS: usize = 8;
+
+pub(crate) async fn saved(bench: Bench) -> anyhow::Result<()> {
+    let ram = tempfile::tempdir_in("/dev/shm")?;
+    // The stage is private by itself; its user has to get as far as that.
+    fs::set_permissions(ram.path(), fs::Permissions::from_mode(0o711))?;
+    let stage = ram.path().join("stage");
+    let spec = MachineSpec { origin: Origin::Saving(stage.clone()), ..bench.spec("original") };
+    let mut machine = bench.create(&spec).await?;
+    let guest = machine.guest(within(120)).await?;
+    guest.settle(within(120)).await?;
+    let held = GuestCommand::script("echo memory >/run/held; echo disk >/var/held; sync");
+    ensure!(guest.run(&held, soon()).await?.success(), "nothing can be written");
+    bench.note("the original holds something");
+    machine.save().await?;
+    let receipt = machine.destroy(None).await?;
+    ensure!(receipt.is_clean(), "{receipt}");
+    ensure!(fs::metadata(&stage)?.mode() & 0o777 == 0o700, "others can look into the stage");
+    bench.note("saved");
+
+    let look = GuestCommand::script("cat /run/held /var/held; rm /run/held /var/held");
+    let fork = async |number: usize| -> anyhow::Result<_> {
+        let spec = MachineSpec { origin: Origin::Saved(stage.clone()), ..bench.spec(&format!("fork-{number}")) };
+        let mut machine = bench.create(&spec).await?;
+        let seen = machine.guest(soon()).await?.run(&look, soon()).await?.stdout_text();
+        ensure!(seen == "memory\ndisk\n", "{seen}");
+        Ok(machine)
+    };
+    fork(FORKS).await?.destroy(None).await?;
+    bench.note("a fork has said what it holds, and is gone");
+    let forks = futures::future::try_join_all((0..FORKS).map(fork)).await?;
+    bench.note(&format!("{FORKS} at once have said it as well"));
+    for machine in forks {
+        let receipt = machine.destroy(None).await?;
+        ensure!(receipt.is_clean(), "{receipt}");
+    }
+    bench.assert_clean()
+}
+
 pub(crate) async fn broken_stage(bench: Bench) -> anyhow::Result<()> {
     // An image directory of its own, as the stage is kept beside the image.
     let image = bench.linked_image()?;
-    let spec = MachineSpec { cold: false, image: image.clone().into(), ..bench.spec("broken") };
+    let spec = MachineSpec { origin: Origin::Blank, image: image.clone().into(), ..bench.spec("broken") };
     let machine = bench.create(&spec).await?;
     let Start::Fork { stage } = machine.evidence().start else { bail!("{:?}", machine.evidence().start) };
     machine.destroy(None).await?;

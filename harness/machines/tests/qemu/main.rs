@@ -19,6 +19,7 @@ fn main() {
         trial("a_cold_boot_takes_commands_and_leaves_nothing", lifecycle::cold_boot),
         trial("a_machine_reboots_restarts_and_resizes", lifecycle::restarts),
         trial("forks_of_a_stage_take_commands_at_once", lifecycle::forks),
+        trial("forks_of_a_saved_machine_hold_what_it_held", lifecycle::saved),
         trial("a_stage_that_does_not_restore_is_deleted_and_the_machine_boots", lifecycle::broken_stage),
         trial("a_guest_that_never_boots_is_a_boot_error", lifecycle::never_boots),
         trial("a_killed_owner_leaves_no_machine", lifecycle::killed_owner),

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use anyhow::{Context, ensure};
 use coldproof_machines::{
     guest::GuestCommand,
-    provider::{GuestService, MachineSpec},
+    provider::{GuestService, MachineSpec, Origin},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,8 +23,12 @@ pub(crate) async fn isolation(bench: Bench) -> anyhow::Result<()> {
     let socket = bench.path("service.sock");
     tokio::spawn(serve(UnixListener::bind(&socket)?));
     let service = GuestService { address: Ipv4Addr::new(10, 0, 2, 100), port: 80, socket };
-    let spec =
-        MachineSpec { forwards: vec![8080], guest_services: vec![service], cold: false, ..bench.spec("network") };
+    let spec = MachineSpec {
+        forwards: vec![8080],
+        guest_services: vec![service],
+        origin: Origin::Blank,
+        ..bench.spec("network")
+    };
     let mut machine = bench.create(&spec).await?;
     let guest = machine.guest(soon()).await?;
     for _ in 0..2 {
