@@ -1,6 +1,6 @@
 //! A world before it is written. Faults are seeded here.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use anyhow::{Context, Result, ensure};
 use include_dir::{Dir, include_dir};
@@ -27,7 +27,7 @@ const TOKENS: [&str; 5] =
     ["bridge_token", "dashboard_session_key", "drone_github_secret", "drone_rpc_secret", "registry_password"];
 
 /// When the script of a fault is run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// In the guest, before its inventory is taken.
     Blank,
@@ -55,7 +55,8 @@ impl Stage {
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
     pub(crate) stage: Stage,
-    pub(crate) text: String,
+    /// Borrowed where it is the same in every world.
+    pub(crate) text: Cow<'static, str>,
 }
 
 /// Everything that a world consists of.

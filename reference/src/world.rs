@@ -1,6 +1,7 @@
 //! Writing a world: two repositories, an authority, keys, and the host definition that ties them together.
 
 use std::{
+    borrow::Cow,
     fs::{self, DirBuilder, OpenOptions},
     io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
@@ -11,7 +12,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     Fault,
-    draft::{Draft, Script, token},
+    draft::{Draft, Script, Stage, token},
+    faults::Layer,
     git::{self, Commit, Entry, Tree},
     sops,
 };
@@ -70,12 +72,31 @@ pub fn write(dir: &Path, options: &WorldOptions<'_>) -> Result<World> {
     write_base(&world, &draft, secrets)?;
     write_files(&world, &draft)?;
     if let (Some(script), Some(fault)) = (&draft.script, options.fault) {
-        write_script(&world, script, fault)?;
+        write_script(&world.definition(), "fault.sh", script, fault)?;
     }
     if let Some(finish) = draft.finish {
         finish(&world)?;
     }
     Ok(world)
+}
+
+/// Seeds the fault in a machine of a sound world that was written into `dir`, where that takes no more than a script after
+/// the switch: writes another host definition beside the world's own, and returns its path. `None` for any other fault.
+///
+/// # Errors
+/// If the world cannot be read or written.
+pub fn seed_after_switch(dir: &Path, fault: &Fault) -> Result<Option<PathBuf>> {
+    let mut draft = Draft::new()?;
+    (fault.how)(&mut draft)?;
+    let of_any_world = |script: &Script| script.stage == Stage::Switched && matches!(script.text, Cow::Borrowed(_));
+    let Some(script) = draft.script.filter(|script| fault.layer == Layer::Guest && of_any_world(script)) else {
+        return Ok(None);
+    };
+    let world = World { dir: dir.to_owned() };
+    let (definition, file) = (dir.join(format!("{}.toml", fault.name)), format!("{}.sh", fault.name));
+    fs::copy(world.definition(), &definition)?;
+    write_script(&definition, &file, &script, fault)?;
+    Ok(Some(definition))
 }
 
 /// Makes `dir` where it does not exist, for its owner only, and returns its absolute path.
@@ -160,14 +181,14 @@ fn write_files(world: &World, draft: &Draft) -> Result<()> {
     Ok(())
 }
 
-/// Writes `fault.sh`, and has the host definition say when it is run.
-fn write_script(world: &World, script: &Script, fault: &Fault) -> Result<()> {
-    write_file(&world.dir.join("fault.sh"), &script.text, 0o755)?;
-    let mut definition = OpenOptions::new().append(true).open(world.definition())?;
+/// Writes the script into `file` beside the host definition, and has that say when it is run.
+fn write_script(definition: &Path, file: &str, script: &Script, fault: &Fault) -> Result<()> {
+    write_file(&definition.with_file_name(file), &script.text, 0o755)?;
+    let mut definition = OpenOptions::new().append(true).open(definition)?;
     let (name, stage) = (fault.name, script.stage.name());
     Ok(write!(
         definition,
-        "\n# {}\n[fault]\nname = \"{name}\"\nstage = \"{stage}\"\nscript = \"fault.sh\"\n",
+        "\n# {}\n[fault]\nname = \"{name}\"\nstage = \"{stage}\"\nscript = \"{file}\"\n",
         fault.summary
     )?)
 }

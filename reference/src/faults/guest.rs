@@ -1,5 +1,7 @@
 //! Faults that a script makes in a machine. What each script does is in `reference/faults/`.
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 
 use super::{Fault, Layer};
@@ -145,10 +147,10 @@ pub(super) const FAULTS: &[Fault] = &[
 /// A script that has a place for the chain that the one in git replaced.
 fn inject_older_chain(draft: &mut Draft, script: &str) -> Result<()> {
     let older_chain = draft.older_chain()?;
-    inject(draft, Stage::Switched, &script.replace("@OLDER_CHAIN@", older_chain.trim_end()))
+    inject(draft, Stage::Switched, script.replace("@OLDER_CHAIN@", older_chain.trim_end()))
 }
 
-fn inject(draft: &mut Draft, stage: Stage, text: &str) -> Result<()> {
-    draft.script = Some(Script { stage, text: text.to_owned() });
+fn inject(draft: &mut Draft, stage: Stage, text: impl Into<Cow<'static, str>>) -> Result<()> {
+    draft.script = Some(Script { stage, text: text.into() });
     Ok(())
 }

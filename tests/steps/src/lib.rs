@@ -16,6 +16,7 @@ mod record;
 pub mod shared;
 #[cfg(test)]
 mod specification;
+mod stage;
 mod steps;
 pub mod testbed;
 mod world;

@@ -16,7 +16,7 @@ use coldproof_testbed::{
     tools,
 };
 
-use crate::{shared, testbed::Host};
+use crate::{shared, stage, testbed::Host};
 
 /// How far a proof goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +30,22 @@ pub(crate) enum Reach {
 /// The sealed record of the host in this state, made by whichever test comes first.
 pub(crate) async fn of(host: Host, reach: Reach) -> Result<SealedBundle> {
     let name = format!("{}.{reach:?}", name_of(host)?).to_lowercase();
-    let definition = Box::pin(definition(host)).await?;
-    let make = async |out: &Path| prove(&definition, &plan(host, reach, out)).await.map_err(|e| format!("{e:#}"));
+    let make = async |out: &Path| Box::pin(made(host, reach, out)).await.map_err(|e| format!("{e:#}"));
     let bundle = shared::once(shared::directory()?, &name, make).await?;
     Ok(SealedBundle::open(&bundle)?)
+}
+
+async fn made(host: Host, reach: Reach, out: &Path) -> Result<()> {
+    let mut plan = plan(host, reach, out);
+    if let (Host::Faulty(fault), Reach::Machine) = (host, reach)
+        && let Some(definition) = stage::seeded(fault).await?
+    {
+        plan.stage = stage::switched().await?;
+        if plan.stage.is_some() {
+            return prove(&definition, &plan).await;
+        }
+    }
+    prove(&definition(host).await?, &plan).await
 }
 
 /// The host definition of this state.
@@ -103,7 +115,7 @@ fn at_the_cost_of(fault: &Fault) -> Vec<String> {
 }
 
 /// Tells the test's output where a run is, so that one which hangs says where.
-struct Log;
+pub(crate) struct Log;
 
 impl Progress for Log {
     fn began(&self, phase: Phase) {

@@ -48,6 +48,11 @@ pub enum RunError {
         "the fault `{0}` would be made in a host that is there already, which is only read; leave [fault] out, or give --provider qemu"
     )]
     FaultInOriginal(String),
+    /// A fault would be made before a machine was saved that has been saved already.
+    #[error(
+        "the fault `{0}` is made before the switch, and the machine is a fork of one that has switched; leave `stage` out"
+    )]
+    FaultTooEarly(String),
     /// The host that is there already cannot be read.
     #[error(transparent)]
     Ssh(#[from] SshError),

@@ -23,6 +23,7 @@ mod rebuild;
 mod seal;
 mod setting;
 mod subject;
+pub mod switched;
 mod tracer;
 mod upgrade;
 mod witness;

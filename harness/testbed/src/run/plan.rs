@@ -16,6 +16,9 @@ pub struct Plan {
     pub at_most: Reach,
     /// Boot the machines instead of forking the `blank` stage.
     pub cold: bool,
+    /// Go on from the machine that [`switched::save`](super::switched::save) left in this directory, instead of switching
+    /// one. For tests of the tests: such a run proves nothing about the host.
+    pub stage: Option<PathBuf>,
     /// Leave the machine running afterwards.
     pub keep: bool,
     /// Who makes the machines, instead of whom the host definition names.
@@ -43,7 +46,16 @@ impl Plan {
     /// Everything, on machines forked from the `blank` stage of `image`, recorded into `out`.
     #[must_use]
     pub const fn new(out: PathBuf, image: Recipe) -> Self {
-        Self { only: Vec::new(), at_most: Reach::Switched, cold: false, keep: false, provider: None, out, image }
+        Self {
+            only: Vec::new(),
+            at_most: Reach::Switched,
+            cold: false,
+            stage: None,
+            keep: false,
+            provider: None,
+            out,
+            image,
+        }
     }
 
     /// Who makes the machines, or reads the host that is there already.

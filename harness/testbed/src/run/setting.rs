@@ -17,7 +17,7 @@ use coldproof_machines::{
     lease::Lease,
     ledger::Ledger,
     paths::Paths,
-    provider::{Machine, MachineSpec, Priority, Start},
+    provider::{Machine, MachineSpec, Origin, Priority, Start},
     receipt::Destroyed,
 };
 use rand::RngCore as _;
@@ -137,14 +137,29 @@ impl<'a> Setting<'a> {
         })
     }
 
-    /// Makes a machine of the host definition's size and waits until its guest takes commands.
+    /// Who makes the machines, and of what image.
+    pub(super) async fn machines(&self) -> Result<&Machines, RunError> {
+        self.machines.get_or_try_init(|| Machines::prepare(self.host, self.plan, &self.stopwatch)).await
+    }
+
+    /// Makes a machine that holds nothing of the host; see [`Self::machine_from`].
     pub(super) async fn machine(
         &self,
         name: &str,
         priority: Priority,
     ) -> Result<(Box<dyn Machine>, Session), RunError> {
-        let machines =
-            self.machines.get_or_try_init(|| Machines::prepare(self.host, self.plan, &self.stopwatch)).await?;
+        let origin = if self.plan.cold { Origin::Image } else { Origin::Blank };
+        self.machine_from(origin, name, priority).await
+    }
+
+    /// Makes a machine of the host definition's size and waits until its guest takes commands.
+    pub(super) async fn machine_from(
+        &self,
+        origin: Origin,
+        name: &str,
+        priority: Priority,
+    ) -> Result<(Box<dyn Machine>, Session), RunError> {
+        let machines = self.machines().await?;
         let spec = MachineSpec {
             name: format!("{}-{name}", self.host.host.name),
             memory: self.host.machine.memory.into(),
@@ -152,7 +167,7 @@ impl<'a> Setting<'a> {
             disk: self.host.machine.disk.into(),
             forwards: self.host.forwards().into_iter().collect(),
             guest_services: self.network.guest_services(),
-            cold: self.plan.cold,
+            origin,
             image: machines.image.machine_image(),
             priority,
         };

@@ -13,7 +13,7 @@ use coldproof_evidence::{
     served::{HttpObservation, TlsObservation},
 };
 use coldproof_machines::{
-    provider::{Machine, MachineEvidence, Priority},
+    provider::{Machine, MachineEvidence, Origin, Priority},
     receipt::Destroyed,
 };
 use rustls::pki_types::CertificateDer;
@@ -24,6 +24,7 @@ use super::{
     lifecycle::{self, Action},
     original, rebuild,
     setting::{PROBE_LIMIT, Setting},
+    switched,
 };
 use crate::{
     host::{AgeRecipient, FaultStage},
@@ -64,10 +65,16 @@ pub(super) async fn run(setting: &Setting<'_>) -> Result<Subject, RunError> {
     if setting.selection.subject_reach() == Reach::Source {
         return Ok(subject);
     }
-    let (mut machine, mut session) =
-        setting.stopwatch.time(Phase::Boot, setting.machine("subject", Priority::Normal)).await?;
+    let made = async {
+        match &setting.plan.stage {
+            Some(stage) => setting.machine_from(Origin::Saved(stage.clone()), "subject", Priority::Normal).await,
+            None => setting.machine("subject", Priority::Normal).await,
+        }
+    };
+    let (mut machine, mut session) = setting.stopwatch.time(Phase::Boot, made).await?;
     let life = live(setting, machine.as_mut(), &mut session, &mut subject).await;
-    subject.captured = machine.evidence().packet_capture.is_some();
+    // A fork's packets are not all that there were.
+    subject.captured = machine.evidence().packet_capture.is_some() && setting.plan.stage.is_none();
     if let Err(error) = life {
         if setting.keep() {
             setting.keep_machine(machine).await?;
@@ -102,20 +109,13 @@ async fn live(
     subject: &mut Subject,
 ) -> Result<(), RunError> {
     let stopwatch = &setting.stopwatch;
-    setting.inject(FaultStage::Blank, session).await?;
-    subject.blank = stopwatch.time(Phase::Blank, blank(setting, session)).await?;
-    if setting.selection.subject_reach() == Reach::Blank {
+    match &setting.plan.stage {
+        Some(stage) => switched::recall(setting, stage, subject)?,
+        None => to_the_switch(setting, session, subject).await?,
+    }
+    if setting.selection.subject_reach() < Reach::Switched {
         return Ok(());
     }
-    subject.bootstrap = stopwatch.time(Phase::Bootstrap, bootstrap(setting, session)).await?;
-    if setting.selection.subject_reach() == Reach::Bootstrapped {
-        return Ok(());
-    }
-    let committed = setting.committed().await;
-    let clone = session.clone_host(&setting.network, &committed.commit);
-    stopwatch.time(Phase::Clone, clone).await?;
-
-    subject.switch = switch(setting, session, Phase::Switch, "switch").await?;
     setting.inject(FaultStage::Switched, session).await?;
     observe(setting, machine, session, subject).await?;
     leaks(setting, machine, session, subject).await?;
@@ -128,6 +128,27 @@ async fn live(
         subject.second_system = Observed::of(stopwatch.time(Phase::Observe, session.observe(&request)).await?);
     }
     restart(setting, machine, session, subject).await;
+    Ok(())
+}
+
+/// From the blank machine to the end of its one switch, as far as the selected criteria need.
+pub(super) async fn to_the_switch(
+    setting: &Setting<'_>,
+    session: &mut Session,
+    subject: &mut Subject,
+) -> Result<(), RunError> {
+    let (stopwatch, reach) = (&setting.stopwatch, setting.selection.subject_reach());
+    setting.inject(FaultStage::Blank, session).await?;
+    subject.blank = stopwatch.time(Phase::Blank, blank(setting, session)).await?;
+    if reach >= Reach::Bootstrapped {
+        subject.bootstrap = stopwatch.time(Phase::Bootstrap, bootstrap(setting, session)).await?;
+    }
+    if reach >= Reach::Switched {
+        let committed = setting.committed().await;
+        let clone = session.clone_host(&setting.network, &committed.commit);
+        stopwatch.time(Phase::Clone, clone).await?;
+        subject.switch = switch(setting, session, Phase::Switch, "switch").await?;
+    }
     Ok(())
 }
 

@@ -15,6 +15,8 @@ use rustix::{
     process::{Pid, PidfdFlags, getpid, getppid, pidfd_open},
 };
 
+use super::place::stage_of;
+
 const JANITOR: &str = "__janitor";
 
 /// Runs the janitor and ends the process if the first argument says so; else returns at once.
@@ -81,7 +83,7 @@ fn serve(directory: &Path) -> io::Result<()> {
             return Err(error.into());
         }
     }
-    remove(directory)
+    remove(&stage_of(directory)).and(remove(directory))
 }
 
 /// Renames first, so that a test that survived its runner cannot write into it again.

@@ -10,4 +10,4 @@ mod place;
 
 pub use janitor::dispatch;
 pub use once::{OnceError, once};
-pub use place::directory;
+pub use place::{directory, stage};

@@ -35,6 +35,19 @@ pub fn directory() -> io::Result<&'static Path> {
     Ok(DIRECTORY.get_or_init(|| directory))
 }
 
+/// Where the tests of this run have the stage of a machine: in RAM as well, and gone when the run is over. It is not in the
+/// shared directory, as the machines' user may not look into that; the provider makes it, for that user alone.
+///
+/// # Errors
+/// As [`directory`].
+pub fn stage() -> io::Result<PathBuf> {
+    Ok(stage_of(directory()?))
+}
+
+pub(super) fn stage_of(directory: &Path) -> PathBuf {
+    directory.with_extension("stage")
+}
+
 /// nextest's identifier of the run, a UUID. Whatever else it is must not get into a path.
 fn run_id() -> Option<String> {
     let id = env::var("NEXTEST_RUN_ID").ok()?;
