@@ -51,7 +51,7 @@ pub(super) fn build(
     tree.lay_files(tools)?;
     let root = directory.join("root");
     // The script may empty /boot, so the kernel comes first; it unpacks the modules, so they come last.
-    write(&directory.join("vmlinux"), &tree.kernel()?)?;
+    tree.unpack_kernel(&directory.join("vmlinux"))?;
     tree.customise()?;
     write(&directory.join("initrd"), &initrd::build(&root, &recipe.initrd_modules)?)?;
     let manifest = manifest::read(&root, recipe)?;
@@ -123,13 +123,14 @@ impl Tree<'_> {
         self.steps.run("laying the recipe's files", copy.arg(&staged).arg(self.root()), quiet)
     }
 
-    fn kernel(&self) -> Result<Vec<u8>, ImageError> {
+    fn unpack_kernel(&self, vmlinux: &Path) -> Result<(), ImageError> {
         self.steps.say("unpacking the kernel");
         let modules = initrd::module_directory(&self.root())?;
         let version = modules.file_name().unwrap_or_default().to_string_lossy();
         let path = self.root().join(format!("boot/vmlinuz-{version}"));
         let packed = fs::read(&path).map_err(ImageError::io(&path))?;
-        Ok(kernel::vmlinux(&packed)?)
+        let mut file = File::create(vmlinux).map_err(ImageError::io(vmlinux))?;
+        Ok(kernel::unpack(&packed, &mut file)?)
     }
 
     fn customise(&self) -> Result<(), ImageError> {

@@ -4,7 +4,7 @@
 //! itself through its PVH entry. Where it lies is said by the boot protocol's header (the kernel's
 //! Documentation/arch/x86/boot.rst).
 
-use std::io::Read as _;
+use std::io::{Read as _, Write};
 
 use ruzstd::decoding::StreamingDecoder;
 
@@ -20,6 +20,9 @@ pub enum KernelError {
     /// The payload does not unpack to a kernel.
     #[error("the kernel's payload is damaged: {0}")]
     Damaged(String),
+    /// There is no room for it, for instance.
+    #[error("the kernel cannot be written: {0}")]
+    Unwritten(String),
 }
 
 const SETUP_SECTS: usize = 0x1f1;
@@ -28,27 +31,34 @@ const VERSION: usize = 0x206;
 const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
 const SECTOR: usize = 512;
+/// How much is unpacked at a time, in bytes.
+const CHUNK: usize = 1 << 20;
 const ELF: &[u8] = b"\x7fELF";
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 
-/// The `vmlinux` inside a `bzImage`.
+/// Writes the `vmlinux` inside a `bzImage`, which may be several times as large as all that is held of it at a time.
 ///
 /// # Errors
-/// When it is none, or none that can be unpacked.
-pub(super) fn vmlinux(bz_image: &[u8]) -> Result<Vec<u8>, KernelError> {
+/// When it is none, or none that can be unpacked, or when it cannot be written.
+pub(super) fn unpack(bz_image: &[u8], vmlinux: &mut impl Write) -> Result<(), KernelError> {
     let payload = payload(bz_image)?;
     if !payload.starts_with(ZSTD) {
         return Err(KernelError::Compression(compression(payload)));
     }
     let damaged = |error: &dyn std::fmt::Display| KernelError::Damaged(error.to_string());
     let mut decoder = StreamingDecoder::new(payload).map_err(|error| damaged(&error))?;
-    let mut kernel = Vec::new();
-    // Reading stops at the frame's end: what follows is the unpacked length, for the loader.
-    decoder.read_to_end(&mut kernel).map_err(|error| damaged(&error))?;
-    if !kernel.starts_with(ELF) {
+    let mut chunk = vec![0; CHUNK];
+    // The decoder fills all of a chunk but the last.
+    let mut length = decoder.read(&mut chunk).map_err(|error| damaged(&error))?;
+    if !chunk[..length].starts_with(ELF) {
         return Err(damaged(&"it unpacks to something that is no ELF file"));
     }
-    Ok(kernel)
+    // Reading stops at the frame's end: what follows is the unpacked length, for the loader.
+    while length > 0 {
+        vmlinux.write_all(&chunk[..length]).map_err(|error| KernelError::Unwritten(error.to_string()))?;
+        length = decoder.read(&mut chunk).map_err(|error| damaged(&error))?;
+    }
+    Ok(())
 }
 
 fn payload(image: &[u8]) -> Result<&[u8], KernelError> {
@@ -106,6 +116,11 @@ mod tests {
         image
     }
 
+    fn vmlinux(bz_image: &[u8]) -> Result<Vec<u8>, KernelError> {
+        let mut vmlinux = Vec::new();
+        unpack(bz_image, &mut vmlinux).map(|()| vmlinux)
+    }
+
     fn zstd(kernel: &[u8]) -> Vec<u8> {
         let mut payload = compress_to_vec(kernel, CompressionLevel::Fastest);
         payload.extend_from_slice(&u32::try_from(kernel.len()).unwrap().to_le_bytes());
@@ -114,7 +129,7 @@ mod tests {
 
     #[test]
     fn unpacks_a_kernel() {
-        let kernel = [ELF, &[7; 100_000]].concat();
+        let kernel = [ELF, &[7; 3 * CHUNK]].concat();
         assert_eq!(vmlinux(&bz_image(&zstd(&kernel))).unwrap(), kernel);
     }
 
