@@ -1,12 +1,15 @@
 //! What takes too long for every change: each seeded fault against every criterion on QEMU, and a cold proof.
 
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::ensure;
+use coldproof_selftest::parity;
 use coldproof_steps::nightly;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 const COLDPROOF: &str = env!("CARGO_BIN_EXE_coldproof");
+/// What was recorded.
+const MATRIX: &str = include_str!("../docs/faults.md");
 
 fn main() -> ExitCode {
     coldproof_steps::dispatch();
@@ -29,7 +32,11 @@ fn cold_proof() -> anyhow::Result<()> {
 }
 
 fn selftest() -> anyhow::Result<()> {
-    let status = Command::new(COLDPROOF).args(["selftest", "--provider", "qemu"]).status()?;
-    ensure!(status.success(), "the self-test ended with {status}");
+    let mut selftest = Command::new(COLDPROOF);
+    let output = selftest.args(["selftest", "--provider", "qemu", "--json"]).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "the self-test ended with {}", output.status);
+    let parity = parity(MATRIX, &String::from_utf8(output.stdout)?)?;
+    eprintln!("{parity}");
+    ensure!(parity.differences.is_empty(), "{parity}");
     Ok(())
 }

@@ -6,6 +6,7 @@
 mod compare;
 mod matrix;
 mod page;
+mod parity;
 mod select;
 mod text;
 mod trial;
@@ -13,6 +14,7 @@ mod trial;
 pub use compare::{Deviation, compare};
 pub use matrix::Matrix;
 pub use page::page;
+pub use parity::{Parity, ParityError, parity};
 pub use select::{SelectError, select};
 pub use text::render;
 pub use trial::{CLEAN, Outcome, Trial};
