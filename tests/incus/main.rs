@@ -11,11 +11,14 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use coldproof_selftest::parity;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use server::Server;
 
+/// What was recorded on QEMU.
+const MATRIX: &str = include_str!("../../docs/faults.md");
 /// Some faults of each layer. All of them are proven on QEMU and Docker.
 const FAULTS: &[&str] = &["gitlink-old", "key-on-blank-machine", "secret-mode", "stale-leaf-served", "unit-calls-out"];
 
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     let trials = vec![
         Trial::test("verdicts_are_the_same_on_a_server::@incus", || run(verdicts)),
         Trial::test("a_killed_run_leaves_nothing::@incus", || run(killed_run)),
+        Trial::test("the_doctor_asks_the_server::@incus", || run(doctor)),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -41,14 +45,17 @@ fn run(body: fn(&Server, &Path) -> Result<()>) -> Result<(), Failed> {
     all().map_err(|error| Failed::from(format!("{error:#}")))
 }
 
-/// The good host passes, and each fault is caught by exactly the criteria that it lists.
+/// The good host passes, and each fault is caught by exactly the criteria that it lists. Every outcome is the one on QEMU.
 fn verdicts(server: &Server, home: &Path) -> Result<()> {
     let definition = world(server, &home.join("good"))?;
     let mut selftest = coldproof();
-    selftest.args(["selftest", "--provider", "incus", "--jobs", "2", "--host"]).arg(definition);
+    selftest.args(["selftest", "--provider", "incus", "--jobs", "2", "--json", "--host"]).arg(definition);
     selftest.args(FAULTS.iter().flat_map(|fault| ["--only", fault]));
-    let status = selftest.env("COLDPROOF_STATE", home.join("state")).status()?;
-    ensure!(status.success(), "the self-test ended with {status}");
+    let output = selftest.env("COLDPROOF_STATE", home.join("state")).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "the self-test ended with {}", output.status);
+    let parity = parity(MATRIX, &String::from_utf8(output.stdout)?)?;
+    eprintln!("{parity}");
+    ensure!(parity.trials == 1 + FAULTS.len() && parity.differences.is_empty(), "{parity}");
     Ok(())
 }
 
@@ -66,6 +73,25 @@ fn killed_run(server: &Server, home: &Path) -> Result<()> {
     while server.instances()? != "theirs" {
         events.wait_for("instance-deleted")?;
     }
+    Ok(())
+}
+
+/// It says whether the server answers and trusts us with the project.
+fn doctor(server: &Server, home: &Path) -> Result<()> {
+    let file = world(server, &home.join("asked"))?;
+    let row = || -> Result<String> {
+        let output =
+            coldproof().args(["doctor", "--host"]).arg(&file).env("COLDPROOF_STATE", home.join("state")).output()?;
+        let rows = String::from_utf8(output.stdout)?;
+        let row = rows.lines().find(|row| row.contains("provider incus"));
+        row.map(str::to_owned).with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let trusted = row()?;
+    ensure!(trusted.starts_with("ok ") && trusted.contains("https://127.0.0.1:"), "{trusted}");
+    let definition = fs::read_to_string(&file)?;
+    fs::write(&file, definition.replace("project = \"", "project = \"another-"))?;
+    let refused = row()?;
+    ensure!(refused.starts_with("absent ") && refused.contains("is not open to this certificate"), "{refused}");
     Ok(())
 }
 
