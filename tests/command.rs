@@ -11,6 +11,7 @@ use std::{
 };
 
 use rstest::rstest;
+use serde_json::Value;
 use tempfile::TempDir;
 
 const WRONG_USAGE: i32 = 2;
@@ -52,6 +53,14 @@ impl Place {
         let text = fs::read_to_string(&file).unwrap();
         assert!(text.contains(old), "{old} is not in the reference world's definition");
         fs::write(file, text.replacen(old, new, 1)).unwrap();
+    }
+
+    /// Names a host that is there already, of which `ssh` knows this.
+    fn original(&self, ssh_config: &str) {
+        let file = self.path("world/coldproof.toml");
+        let original = "\n[machine.ssh]\nhost = \"cc-ci\"\nconfig = \"ssh_config\"\n";
+        fs::write(&file, fs::read_to_string(&file).unwrap() + original).unwrap();
+        fs::write(self.path("world/ssh_config"), format!("Host cc-ci\n  {ssh_config}\n")).unwrap();
     }
 
     /// Asks for a proof of what the repositories tell.
@@ -166,6 +175,60 @@ fn a_server_that_nobody_reaches_is_inconclusive() {
     // Port 1 (tcpmux) is served nowhere.
     place.define("\"base.git\"", "\"http://127.0.0.1:1/base.git\"");
     place.refused(&place.prove(&[]), INCONCLUSIVE, &["could not be reached", "check the network"]);
+}
+
+#[rstest]
+#[case::kept(&["--keep"], &["`cc-ci` was there before", "leave --keep out"])]
+#[case::kept_without_a_look(&["--keep", "--no-machine"], &["leave --keep out"])]
+fn what_changes_nothing_for_a_host_that_is_only_read_is_refused(#[case] arguments: &[&str], #[case] said: &[&str]) {
+    let place = Place::new();
+    place.original("HostName 127.0.0.1");
+    let proof = ["prove", "--host", "world/coldproof.toml", "--provider", "ssh", "--out", "bundle"];
+    place.refused(&place.run(&[&proof, arguments].concat()), WRONG_USAGE, said);
+}
+
+/// The repositories are judged all the same, and the bundle holds why the host was not.
+#[rstest]
+// Port 1 (tcpmux) is served nowhere.
+#[case::nobody_answers("HostName 127.0.0.1\n  Port 1", "cc-ci cannot be looked at over SSH: ssh: connect")]
+#[case::cut("HostName 127.0.0.1\n  ProxyCommand true", "cc-ci cannot be looked at over SSH: ")]
+#[case::no_such_name("HostName host.invalid", "the address of cc-ci is not known: host.invalid")]
+fn a_host_that_is_not_reached_is_inconclusive(#[case] ssh_config: &str, #[case] said: &str) {
+    let place = Place::new();
+    place.original(ssh_config);
+    let proof = ["prove", "--host", "world/coldproof.toml", "--provider", "ssh", "--json", "--out", "bundle"];
+    let only = ["source.private", "services.units", "services.http", "teardown.clean"];
+    let output = place.command(&proof).args(only.iter().flat_map(|name| ["--only", name])).output().unwrap();
+    let text = words(&output);
+    assert_eq!(output.status.code(), Some(INCONCLUSIVE), "{text}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!(report["verdict"], "inconclusive");
+    let criteria = report["criteria"].as_array().unwrap();
+    let criterion = |name: &str| criteria.iter().find(|criterion| criterion["name"] == name).unwrap();
+    let outcome = |name| criterion(name)["outcome"].as_str().unwrap().to_owned();
+    assert_eq!(only.map(outcome), ["pass", "inconclusive", "inconclusive", "pass"], "{report:#}");
+    let cause = criterion("services.units")["cause"].as_str().unwrap();
+    assert!(cause.contains(said), "{cause}");
+    assert!(place.path("bundle/manifest.json").exists(), "{text}");
+    for directory in ["state/ledger", "state/leases", "run"] {
+        assert_eq!(names(&place.path(directory)), [""; 0], "left in {directory}");
+    }
+}
+
+#[test]
+fn the_doctor_asks_the_host_that_a_definition_names() {
+    let place = Place::new();
+    place.original("HostName 127.0.0.1\n  Port 1");
+    let output = place.run(&["doctor", "--host", "world/coldproof.toml"]);
+    let rows = String::from_utf8(output.stdout).unwrap();
+    let row = |provider: &str| rows.lines().find(|row| row.contains(&format!("provider {provider}"))).unwrap();
+    assert!(row("ssh").starts_with("absent ") && row("ssh").contains("Connection refused"), "{rows}");
+    assert!(row("incus").starts_with("unset ") && row("incus").contains("[machine.incus]"), "{rows}");
+    place.define("provider = \"qemu\"", "provider = \"ssh\"");
+    let output = place.run(&["doctor", "--host", "world/coldproof.toml"]);
+    assert_eq!(output.status.code(), Some(INCONCLUSIVE), "it is the one that is needed");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("MISSING  provider ssh"));
+    assert_eq!(names(&place.path("state/ledger")), [""; 0]);
 }
 
 #[test]

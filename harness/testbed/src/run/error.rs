@@ -53,6 +53,11 @@ pub enum RunError {
         "the fault `{0}` is made before the switch, and the machine is a fork of one that has switched; leave `stage` out"
     )]
     FaultTooEarly(String),
+    /// A host that is there already would be kept.
+    #[error(
+        "`{0}` was there before and is only read, so there is nothing to keep; leave --keep out, or give --provider qemu"
+    )]
+    KeptOriginal(String),
     /// The host that is there already cannot be read.
     #[error(transparent)]
     Ssh(#[from] SshError),
@@ -177,6 +182,7 @@ impl RunError {
             | Self::Provider(_)
             | Self::NoOriginal
             | Self::FaultInOriginal(_)
+            | Self::KeptOriginal(_)
             | Self::NoIncusServer
             | Self::DiskTooSmall { .. }
             | Self::Selection(_)

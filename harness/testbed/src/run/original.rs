@@ -15,37 +15,73 @@ use coldproof_machines::{
 };
 
 use super::{
-    Phase, RunError,
+    ErrorKind, Phase, RunError,
     guest::Session,
     setting::{Setting, now_us},
     subject::{Subject, observe_request, probe},
 };
 
-/// Looks at the host as far as the selected criteria need, and leaves it as it was.
+/// Looks at the host as far as the selected criteria need, and leaves it as it was. Where there is no way to it, or no
+/// longer, what it would have told is unavailable: the repositories and the witness are judged all the same.
 pub(super) async fn run(setting: &Setting<'_>, host: &SshHost, mut subject: Subject) -> Result<Subject, RunError> {
-    let mark = setting.lease.mark();
-    let needed = |needs: [Need; 2]| needs.into_iter().any(|need| setting.selection.needs(need));
-    if needed([Need::Tls, Need::Http]) {
-        let address = host.address(&mark).await?;
-        let endpoint = |port| Some(SocketAddr::new(address, port));
-        (subject.tls, subject.http) = probe(setting, &endpoint).await;
+    let looked = look(setting, host, &mut subject).await;
+    let Err(error) = looked.map_err(|error| error.with_deadline(setting.host.machine.deadline.into())) else {
+        return Ok(subject);
+    };
+    if error.kind() == ErrorKind::Definition {
+        return Err(error);
     }
-    if needed([Need::System, Need::Original]) {
-        let deadline = Deadline::after(setting.host.machine.deadline.into());
-        let connecting = Connection::open(host, &setting.work, &mark, deadline);
-        let connection = setting.stopwatch.time(Phase::Boot, connecting).await?;
-        let observer = format!("{}/observer", connection.directory());
-        let looked = look(setting, &Session { guest: connection.guest(), deadline, observer }).await;
-        let closing = connection.close(&host.destination, setting.lease.id(), deadline);
-        subject.receipt = Some(setting.stopwatch.time(Phase::Teardown, closing).await);
-        let (system, original) = looked?;
-        (subject.system, subject.original) = (Observed::of(system), Observed::of(original));
-    }
+    let cause = error.to_string();
+    setting.stopwatch.note(&cause);
+    unless_observed(&mut subject.system, &cause);
+    unless_observed(&mut subject.original, &cause);
+    unless_observed(&mut subject.tls, &cause);
+    unless_observed(&mut subject.http, &cause);
     Ok(subject)
 }
 
+fn unless_observed<T>(observed: &mut Observed<T>, cause: &str) {
+    if matches!(observed, Observed::NotObserved) {
+        *observed = Observed::Unavailable { cause: cause.to_owned() };
+    }
+}
+
+/// From outside only once there is a connection: where that is cut off, no answer of a port says anything of the host.
+async fn look(setting: &Setting<'_>, host: &SshHost, subject: &mut Subject) -> Result<(), RunError> {
+    let mark = setting.lease.mark();
+    let needed = |needs: [Need; 2]| needs.into_iter().any(|need| setting.selection.needs(need));
+    let outside = if needed([Need::Tls, Need::Http]) { Some(host.address(&mark).await?) } else { None };
+    let deadline = Deadline::after(setting.host.machine.deadline.into());
+    let connecting = Connection::open(host, &setting.work, &mark, deadline);
+    let connection = if needed([Need::System, Need::Original]) {
+        Some(setting.stopwatch.time(Phase::Boot, connecting).await?)
+    } else {
+        None
+    };
+    if let Some(address) = outside {
+        let endpoint = |port| Some(SocketAddr::new(address, port));
+        (subject.tls, subject.http) = probe(setting, &endpoint).await;
+    }
+    let Some(connection) = connection else { return Ok(()) };
+    let observer = format!("{}/observer", connection.directory());
+    let looked = look_inside(setting, &Session { guest: connection.guest(), deadline, observer }).await;
+    let closing = connection.close(&host.destination, setting.lease.id(), deadline);
+    let receipt = setting.stopwatch.time(Phase::Teardown, closing).await;
+    if let (Err(error), false) = (&looked, receipt.is_clean()) {
+        subject.unseen_end = Some(error.to_string());
+    } else {
+        subject.receipt = Some(receipt);
+    }
+    let (system, original) = looked?;
+    (subject.system, subject.original) = (Observed::of(system), Observed::of(original));
+    Ok(())
+}
+
 /// What is seen from inside.
-async fn look(setting: &Setting<'_>, session: &Session) -> Result<(SystemObservation, OriginalObservation), RunError> {
+async fn look_inside(
+    setting: &Setting<'_>,
+    session: &Session,
+) -> Result<(SystemObservation, OriginalObservation), RunError> {
     session.install_observer().await?;
     // What its journal tells of the time before is no business of this proof.
     let request = observe_request(setting, now_us());

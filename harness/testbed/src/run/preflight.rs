@@ -22,6 +22,9 @@ pub(super) fn check(host: &HostDefinition, plan: &Plan, selection: &Selection) -
         return Err(RunError::OutExists(plan.out.clone()));
     }
     can_be_made(&plan.out).map_err(|source| RunError::OutUnwritable { out: plan.out.clone(), source })?;
+    if let (true, Provider::Ssh, Some(original)) = (plan.keep, plan.provider(host), &host.machine.original) {
+        return Err(RunError::KeptOriginal(original.ssh.destination.clone()));
+    }
     tools::require("git")?;
     if selection.needs(Need::Sops) || selection.reach() == Reach::Switched {
         tools::require("sops")?;

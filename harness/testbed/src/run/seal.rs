@@ -55,7 +55,10 @@ pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBun
     receipts.extend(subject.receipt);
     let (stopwatch, controller_receipt) = setting.release();
     receipts.push(controller_receipt);
-    record.teardown = Observed::of(teardown(subject.kept.is_some(), &receipts));
+    record.teardown = match subject.unseen_end {
+        Some(cause) => Observed::Unavailable { cause },
+        None => Observed::of(teardown(subject.kept.is_some(), &receipts)),
+    };
 
     let judging = Instant::now();
     let findings = coldproof_criteria::judge_selected(&record, |criterion| selection.contains(criterion));

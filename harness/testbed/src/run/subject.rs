@@ -52,6 +52,8 @@ pub(super) struct Subject {
     pub(super) captured: bool,
     /// The receipt of its destruction; none if it was kept, or none was needed.
     pub(super) receipt: Option<Destroyed>,
+    /// Why nobody could see whether what it held is gone, where the way to it was lost.
+    pub(super) unseen_end: Option<String>,
     /// The lease under which it was kept.
     pub(super) kept: Option<String>,
 }
