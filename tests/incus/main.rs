@@ -59,19 +59,26 @@ fn verdicts(server: &Server, home: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A run that is killed while its machine is up has no time to clean up: its reaper does.
+/// What the server says when it was asked for an instance, when it has one, and when that runs.
+const MOMENTS: [&str; 3] = ["Creating instance", "instance-created", "instance-started"];
+
+/// A run that is killed has no time to clean up: its reaper does, also after what the server was asked for and has not done.
 fn killed_run(server: &Server, home: &Path) -> Result<()> {
-    let mut prove = coldproof();
-    prove.args(["prove", "--provider", "incus", "--host"]).arg(world(server, &home.join("killed"))?);
-    prove.arg("--out").arg(home.join("bundle")).env("COLDPROOF_STATE", home.join("state"));
-    let mut events = server.events()?;
-    let mut run = prove.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    events.wait_for("instance-started")?;
-    run.kill()?;
-    run.wait()?;
-    // Several of its machines may have been begun, and each one's end is announced when it is no longer listed.
-    while server.instances()? != "theirs" {
-        events.wait_for("instance-deleted")?;
+    let definition = world(server, &home.join("killed"))?;
+    for moment in MOMENTS {
+        let mut prove = coldproof();
+        prove.args(["prove", "--provider", "incus", "--host"]).arg(&definition);
+        prove.arg("--out").arg(home.join(moment)).env("COLDPROOF_STATE", home.join("state"));
+        let mut events = server.events()?;
+        let mut run = prove.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        events.wait_for(moment)?;
+        run.kill()?;
+        run.wait()?;
+        // Each operation and each instance is announced when it ends.
+        while !server.is_idle()? || server.instances()? != "theirs" {
+            events.next()?;
+        }
+        eprintln!("killed at `{moment}`: nothing is left");
     }
     Ok(())
 }

@@ -131,10 +131,17 @@ impl Server {
         Ok(self.incus(&["list", "--format", "csv", "--columns", "n"])?.trim().replace('\n', ", "))
     }
 
-    /// What happens to instances, from now on.
+    /// Whether it does nothing in the background that somebody asked for.
+    pub(crate) fn is_idle(&self) -> Result<bool> {
+        let operations = self.incus(&["operation", "list", "--format", "csv"])?;
+        Ok(!["PENDING", "RUNNING", "CANCELLING"].iter().any(|state| operations.to_uppercase().contains(state)))
+    }
+
+    /// What it does, and what happens to instances, from now on.
     pub(crate) fn events(&self) -> Result<Events> {
         let mut monitor = self.client();
-        monitor.args(["monitor", "--type", "lifecycle", "--format", "json", "--project", &self.project]);
+        monitor.args(["monitor", "--type", "lifecycle", "--type", "operation", "--format", "json"]);
+        monitor.args(["--project", &self.project]);
         let mut process = monitor.stdout(Stdio::piped()).spawn()?;
         let lines = BufReader::new(process.stdout.take().context("a pipe")?);
         Ok(Events { process, lines })
@@ -169,12 +176,15 @@ pub(crate) struct Events {
 impl Events {
     /// Returns when `action` is heard of; the test runner's deadline is the only one.
     pub(crate) fn wait_for(&mut self, action: &str) -> Result<()> {
-        let mut line = String::new();
-        while !line.contains(action) {
-            line.clear();
-            ensure!(self.lines.read_line(&mut line)? > 0, "no more events, and none was {action}");
-        }
+        while !self.next()?.contains(action) {}
         Ok(())
+    }
+
+    /// The next one, in JSON.
+    pub(crate) fn next(&mut self) -> Result<String> {
+        let mut line = String::new();
+        ensure!(self.lines.read_line(&mut line)? > 0, "the server tells of nothing more");
+        Ok(line)
     }
 }
 

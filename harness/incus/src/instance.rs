@@ -165,6 +165,7 @@ impl Client {
     /// # Errors
     /// [`IncusError`] when it is still there, or that cannot be told.
     pub async fn remove(&self, name: &str, nonce: &str, deadline: Deadline) -> Result<(), IncusError> {
+        self.settle(&path(name), deadline).await?;
         let Some(instance) = self.ours(name, nonce, deadline).await? else { return Ok(()) };
         if instance.is_up() {
             let stopped = self.change_state(name, "stop", true, deadline).await;

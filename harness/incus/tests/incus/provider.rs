@@ -10,7 +10,9 @@ use coldproof_machines::{
     guest::GuestCommand,
     lease::Lease,
     ledger::Ledger,
+    process::ProcessIdentity,
     provider::{MachineSpec, Origin, Priority, Provider},
+    reaper::{ReapScope, reap},
 };
 
 use crate::{
@@ -32,6 +34,10 @@ fn spec() -> anyhow::Result<MachineSpec> {
     })
 }
 
+fn settings(client: &Client, budget: Option<u64>) -> Settings {
+    Settings { server: client.server().clone(), kind: InstanceType::Container, image: None, pool: None, budget }
+}
+
 async fn is_empty(client: &Client) -> anyhow::Result<bool> {
     Ok(client.instances(soon()).await?.is_empty())
 }
@@ -40,13 +46,7 @@ pub(crate) async fn machine() -> anyhow::Result<()> {
     let mut clock = Clock::start();
     let daemon = Daemon::start(ROOMY).await?;
     let client = daemon.client().await?;
-    let settings = |budget| Settings {
-        server: client.server().clone(),
-        kind: InstanceType::Container,
-        image: None,
-        pool: None,
-        budget,
-    };
+    let settings = |budget| settings(&client, budget);
     let state = tempfile::tempdir()?;
     let ledger = Ledger::at(state.path());
     let lease = || Lease::acquire(&ledger, "test", "subject");
@@ -86,4 +86,71 @@ pub(crate) async fn machine() -> anyhow::Result<()> {
 async fn machine_dropped(provider: &IncusProvider, lease: Lease) -> anyhow::Result<String> {
     let machine = provider.create(&spec()?, lease, within(120)).await?;
     Ok(machine.name().to_owned())
+}
+
+/// Eight are asked for at once, and all of them fit; for a ninth there is no room. None of the limits is overrun.
+pub(crate) async fn eight_at_once() -> anyhow::Result<()> {
+    const SHARE: u64 = 512 << 20;
+    let mut clock = Clock::start();
+    let daemon = Daemon::start(ROOMY).await?;
+    let client = daemon.client().await?;
+    let provider = IncusProvider::connect(settings(&client, Some(8 * SHARE)), soon()).await?;
+    let state = tempfile::tempdir()?;
+    let ledger = Ledger::at(state.path());
+    let spec = MachineSpec { memory: SHARE, ..spec()? };
+    let make = async |_| -> anyhow::Result<_> {
+        Ok(provider.create(&spec, Lease::acquire(&ledger, "test", "subject")?, within(300)).await)
+    };
+    let asked = futures::future::try_join_all((0..9).map(make)).await?;
+    clock.lap("nine were asked for");
+    let (made, refused): (Vec<_>, Vec<_>) = asked.into_iter().partition(Result::is_ok);
+    let running = client.instances(soon()).await?.iter().filter(|instance| instance.is_up()).count();
+    ensure!((made.len(), refused.len(), running) == (8, 1, 8), "{} made, {running} run", made.len());
+    for error in refused.into_iter().filter_map(Result::err) {
+        ensure!(error.to_string().contains("does not fit"), "{error}");
+    }
+    for machine in made.into_iter().flatten() {
+        ensure!(machine.destroy(None).await?.is_clean());
+    }
+    clock.lap("eight were destroyed");
+    ensure!(is_empty(&client).await? && ledger.entries()?.is_empty(), "something is left");
+    daemon.end().await
+}
+
+/// Of one whose owner is gone, one whose owner lives and one that is somebody else's, the first alone is removed.
+pub(crate) async fn reaped() -> anyhow::Result<()> {
+    let daemon = Daemon::start(ROOMY).await?;
+    let client = daemon.client().await?;
+    let provider = IncusProvider::connect(settings(&client, None), soon()).await?;
+    let state = tempfile::tempdir()?;
+    let ledger = Ledger::at(state.path());
+    let lease = || Lease::acquire(&ledger, "test", "subject");
+    let theirs = async |name: &str| {
+        // A project with a limit wants one for each instance.
+        let limit = ["--config", "limits.memory=16MiB", "--storage", "pool", "--project", &daemon.project];
+        daemon.incus(&[&["create", "--empty", name], &limit[..]].concat()).await
+    };
+    theirs("theirs").await?;
+    let living = provider.create(&spec()?, lease()?, within(120)).await?;
+    let dead = provider.create(&spec()?, lease()?, within(120)).await?.keep().await?;
+    let mut entry = ledger.read(&dead)?.context("an entry")?;
+    // What a crash of the whole controller leaves: an owner of another boot.
+    entry.owner = Some(ProcessIdentity { boot_id: "another".to_owned(), ..ProcessIdentity::current()? });
+    let orphan = || anyhow::Ok(std::fs::write(ledger.entry_path(&dead), serde_json::to_vec(&entry)?)?);
+    let name = &entry.remotes.first().context("an instance")?.name;
+
+    orphan()?;
+    let receipts = tokio::task::block_in_place(|| reap(&ledger, &ReapScope::Orphaned))?;
+    ensure!(receipts.len() == 1 && receipts[0].is_clean() && receipts[0].lease == dead, "{receipts:?}");
+    ensure!(client.instance(name, soon()).await?.is_none(), "{name} is left");
+    ensure!(client.instances(soon()).await?.len() == 2, "it was not the only one that was removed");
+
+    // Somebody else takes the name, and the ledger tells of ours as before.
+    theirs(name).await?;
+    orphan()?;
+    let receipts = tokio::task::block_in_place(|| reap(&ledger, &ReapScope::Orphaned))?;
+    ensure!(receipts.len() == 1 && receipts[0].is_clean(), "{receipts:?}");
+    ensure!(client.instance(name, soon()).await?.is_some(), "{name} was somebody else's");
+    ensure!(living.destroy(None).await?.is_clean());
+    daemon.end().await
 }
