@@ -34,7 +34,7 @@ chroot "$root" update-initramfs -c -k "$version"
 mkdir -p "$root/boot/grub"
 cat >"$root/boot/grub/grub.cfg" <<END
 search --no-floppy --fs-uuid --set=root $uuid
-linux /boot/vmlinuz-$version root=UUID=$uuid ro console=ttyS0 quiet net.ifnames=0
+linux /boot/vmlinuz-$version root=UUID=$uuid ro console=ttyS0 quiet no_timer_check net.ifnames=0
 initrd /boot/initrd.img-$version
 boot
 END
