@@ -1,9 +1,10 @@
 //! The Docker engine of the tests.
 
 use std::{
+    collections::BTreeSet,
     env,
     fs::{self, File},
-    io,
+    io::{self, Read as _, Write as _},
     os::unix::net::{UnixDatagram, UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -12,6 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use coldproof_machines::{lease::Lease, ledger::Ledger};
+use serde_json::Value;
 
 /// How long an engine may take to start.
 const START: Duration = Duration::from_secs(60);
@@ -46,6 +48,30 @@ impl Engine {
         command.args(arguments).current_dir(self.home.path());
         command.env("DOCKER_HOST", &self.host).env("COLDPROOF_STATE", self.path("subject"));
         command
+    }
+
+    /// The ids of all its containers, running or not.
+    pub(crate) fn containers(&self) -> Result<BTreeSet<String>> {
+        let listed = self.get("/containers/json?all=true")?;
+        let ids = listed.as_array().context("a list of containers")?.iter();
+        Ok(ids.filter_map(|container| container["Id"].as_str().map(str::to_owned)).collect())
+    }
+
+    /// The most memory that a container may take, in bytes; 0 where there is no limit.
+    pub(crate) fn memory_limit(&self, container: &str) -> Result<u64> {
+        self.get(&format!("/containers/{container}/json"))?["HostConfig"]["Memory"].as_u64().context("a number")
+    }
+
+    /// What the engine's API answers. Of HTTP 1.0, so that the end of the connection is the end of the answer.
+    fn get(&self, path: &str) -> Result<Value> {
+        let socket = self.host.strip_prefix("unix://").context("a socket of this computer")?;
+        let mut stream = UnixStream::connect(socket)?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("a header")?;
+        ensure!(head.contains(" 200 OK"), "GET {path}: {answer}");
+        Ok(serde_json::from_str(body)?)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod engine;
 mod leaks;
+mod many;
 mod original;
 
 use std::process::{ExitCode, Stdio};
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         trial("selftest::@docker", selftest),
         trial("leaks::own_output::@docker", leaks::own_output),
         trial("clean_runs::@nightly::@docker", clean_runs),
+        trial("many::at_once::@nightly::@docker", many::at_once),
         trial("original::read_over_ssh::@docker", original::read),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
