@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         trial("leaks::own_output::@docker", leaks::own_output),
         trial("clean_runs::@nightly::@docker", clean_runs),
         trial("many::at_once::@nightly::@docker", many::at_once),
+        trial("many::soak::@nightly::@docker", many::soak),
         trial("original::read_over_ssh::@docker", original::read),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -1,16 +1,25 @@
-//! Many machines at once.
+//! Many machines: at once, and one after another with ends at random moments.
 
 use std::{
     fs,
+    os::unix::process::ExitStatusExt as _,
     process::{Child, Command, Stdio},
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use rand::{Rng as _, seq::index};
+use rustix::process::Signal;
 
 use crate::{engine::Engine, leaks::finished};
 
 const AT_ONCE: usize = 8;
+/// Machines that are made one after another, and how many of their runs are killed.
+const ROUNDS: usize = 100;
+const KILLED: usize = 30;
+/// A backstop: how soon everything is gone is measured, not tested.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Eight machines run at once, each within its own limit and all within the computer's memory, and go away.
 pub(crate) fn at_once(engine: &Engine) -> Result<()> {
@@ -34,6 +43,34 @@ pub(crate) fn at_once(engine: &Engine) -> Result<()> {
     Ok(())
 }
 
+/// A hundred machines are made and removed, thirty of them by a reaper, and nothing is left of any.
+pub(crate) fn soak(engine: &Engine) -> Result<()> {
+    finished(&engine.coldproof(&["reference", "world"]).output()?)?;
+    let before = engine.containers()?;
+    let began = Instant::now();
+    finished(&proof(engine, 0).stderr(Stdio::piped()).output()?)?;
+    let whole = began.elapsed();
+    let chosen = index::sample(&mut rand::rng(), ROUNDS, KILLED).into_vec();
+    let (mut killed, mut slowest) = (0, Duration::ZERO);
+    for round in 1..=ROUNDS {
+        let mut run = proof(engine, round).stderr(Stdio::null()).spawn()?;
+        if chosen.contains(&(round - 1)) {
+            thread::sleep(whole.mul_f64(rand::rng().random()));
+            run.kill()?;
+        }
+        let status = run.wait()?;
+        let by_us = status.signal() == Some(Signal::KILL.as_raw());
+        ensure!(by_us || status.success(), "round {round} ended with {status}");
+        killed += usize::from(by_us);
+        slowest = slowest.max(await_nothing(engine).with_context(|| format!("round {round}"))?);
+    }
+    ensure!(killed > 0, "every run was quicker than its end");
+    ensure!(engine.containers()? == before, "containers are left");
+    let took = began.elapsed();
+    eprintln!("{ROUNDS} rounds, {killed} killed, nothing left: {took:?}; gone {slowest:?} after the end at most");
+    Ok(())
+}
+
 /// A proof that makes one machine, and no more than that.
 fn proof(engine: &Engine, run: usize) -> Command {
     let proof =
@@ -41,6 +78,29 @@ fn proof(engine: &Engine, run: usize) -> Command {
     let mut command = engine.coldproof(&proof);
     command.arg(format!("bundle-{run}")).stdin(Stdio::null()).stdout(Stdio::null());
     command
+}
+
+/// Waits until no lease is left, whoever removes it; returns how long that took.
+fn await_nothing(engine: &Engine) -> Result<Duration> {
+    let began = Instant::now();
+    while leases(engine)? > 0 {
+        ensure!(began.elapsed() < LIMIT, "{} after {LIMIT:?}:\n{}", left(engine)?, reapers(engine)?);
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(began.elapsed())
+}
+
+/// What the reapers have said last.
+fn reapers(engine: &Engine) -> Result<String> {
+    let log = fs::read_to_string(engine.path("subject/reaper.log"))?;
+    Ok(log.lines().rev().take(5).collect::<Vec<_>>().join("\n"))
+}
+
+/// The ledger's entries, as they are.
+fn left(engine: &Engine) -> Result<String> {
+    let files = fs::read_dir(engine.path("subject/ledger"))?;
+    let entries: Vec<_> = files.map(|file| Ok(fs::read_to_string(file?.path())?)).collect::<Result<_>>()?;
+    Ok(format!("{} leases are left: {}", entries.len(), entries.join("\n")))
 }
 
 fn leases(engine: &Engine) -> Result<usize> {

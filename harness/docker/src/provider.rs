@@ -1,6 +1,6 @@
 //! The Docker provider.
 
-use std::{collections::HashMap, thread};
+use std::{collections::HashMap, thread, time::Duration};
 
 use async_trait::async_trait;
 use coldproof_machines::{
@@ -27,6 +27,12 @@ use crate::{
 
 /// The provider's stable name.
 const NAME: &str = "docker";
+
+/// How long the engine may refuse to remove a container: it does while it starts it for an owner that died meanwhile,
+/// and while somebody else removes it.
+const REMOVAL: Duration = Duration::from_secs(30);
+/// How long after a refusal it is asked again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// How what this provider makes is removed, for `coldproof_machines::helper::dispatch`.
 pub const REMOTE: RemoteProvider = RemoteProvider { name: NAME, remove };
@@ -102,15 +108,25 @@ fn remove(remote: &Remote) -> Result<(), String> {
 
 async fn remove_containers(handle: &Handle) -> Result<(), String> {
     let docker = engine::connect(&handle.host).await.map_err(|error| error.to_string())?;
-    for id in containers(&docker, &handle.lease).await? {
-        let options = RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
-        if let Err(error) = docker.remove_container(&id, Some(options)).await {
-            // Somebody else may be removing it: what counts is whether it is there afterwards.
-            tracing::debug!(%error, id, "removing a container");
+    let deadline = Deadline::after(REMOVAL);
+    let mut refused = String::new();
+    loop {
+        let left = containers(&docker, &handle.lease).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        if deadline.has_passed() {
+            return Err(format!("the engine still has {}: {refused}", left.join(", ")));
+        }
+        for id in left {
+            let options = RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
+            if let Err(error) = docker.remove_container(&id, Some(options)).await {
+                tracing::debug!(%error, id, "removing a container");
+                refused = error.to_string();
+                tokio::time::sleep(AGAIN).await;
+            }
         }
     }
-    let left = containers(&docker, &handle.lease).await?;
-    if left.is_empty() { Ok(()) } else { Err(format!("the engine still has {}", left.join(", "))) }
 }
 
 async fn containers(docker: &Docker, lease: &str) -> Result<Vec<String>, String> {
