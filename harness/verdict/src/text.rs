@@ -97,7 +97,8 @@ impl Text<'_> {
         writeln!(f, "        expected  {}", mismatch.expected)?;
         writeln!(f, "        got       {}", self.paint(RED, &mismatch.got))?;
         if with_remedy {
-            writeln!(f, "        remedy    {}", mismatch.remedy)?;
+            // Words that are quoted below a remedy stand below it.
+            writeln!(f, "        remedy    {}", mismatch.remedy.replace('\n', "\n                    "))?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod jobs;
 mod switch;
 mod units;
+mod words;
 
 pub(crate) use switch::{IDEMPOTENT, ONE_SWITCH, activation_failed, switch_mismatch, unmet};
 pub(crate) use units::{NO_FAILURES, RUNNING, unit};

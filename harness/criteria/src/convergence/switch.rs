@@ -6,7 +6,7 @@ use coldproof_evidence::{
     rebuild::RebuildObservation,
 };
 
-use super::{HARMLESS_JOBS, jobs::jobs};
+use super::{HARMLESS_JOBS, jobs::jobs, words::last_lines};
 use crate::{
     criterion::{Criterion, Requires},
     identity,
@@ -85,14 +85,13 @@ fn one_switch(record: &Record) -> Option<Judgement> {
 
 pub(crate) fn switch_mismatch(which: &str, switch: &RebuildObservation) -> Option<Mismatch> {
     (!succeeded(switch)).then(|| {
-        let last = switch.output.iter().rev().find(|line| !line.trim().is_empty());
         mismatch(
             which,
             "exit code 0 and no failed activation snippet",
             status(switch),
             format!(
                 "the first failure counts, a later switch often heals it; the output ends with: {}",
-                last.map_or("nothing", String::as_str)
+                last_lines(&switch.output).unwrap_or_else(|| "nothing".to_owned())
             ),
         )
     })

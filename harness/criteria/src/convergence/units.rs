@@ -7,7 +7,7 @@ use coldproof_evidence::{
     guest::{JournalObservation, SystemObservation, UnitObservation},
 };
 
-use super::{HARMLESS_JOBS, ONE_SWITCH, jobs::jobs, unmet};
+use super::{HARMLESS_JOBS, ONE_SWITCH, jobs::jobs, unmet, words::last_lines};
 use crate::{
     criterion::{Criterion, Requires},
     judgement::{Judgement, mismatch, or_nothing},
@@ -39,13 +39,18 @@ const SWITCH_UNIT: &str = "nixos-rebuild-switch-to-configuration.service";
 /// Where the units that a configuration brings along live; the image's own are in /usr/lib.
 const HOST_UNIT_DIRS: [&str; 2] = ["/etc/systemd/system", "/run/systemd/system"];
 
+/// In what ways one unit failed.
+type Failure = BTreeSet<String>;
+/// Each unit that failed, by name.
+type Failures<'r> = BTreeMap<&'r str, Failure>;
+
 fn no_failures(record: &Record) -> Option<Judgement> {
     let switch = record.switch.facts()?;
     let mut judgement = Judgement::new("the switch ran no job");
     let journal = record.system.facts().map(|system| &system.journal);
     let (jobs, doubt) = jobs(switch, journal);
     doubt.into_iter().for_each(|cause| judgement.doubt(cause));
-    let mut failures: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut failures = Failures::new();
     let mut units = BTreeSet::new();
     for job in jobs {
         units.insert(job.unit.as_str());
@@ -55,7 +60,7 @@ fn no_failures(record: &Record) -> Option<Judgement> {
     }
     match journal {
         Some(journal) => {
-            journal_doubts(record, journal, &mut judgement);
+            journal_doubts(journal, &mut judgement);
             for failure in &journal.failures {
                 if !is_harmless(&failure.kind, &failure.result) {
                     let text = format!("{} {}", failure.kind.replace('-', " "), failure.result);
@@ -67,8 +72,12 @@ fn no_failures(record: &Record) -> Option<Judgement> {
     }
     failures.remove(SWITCH_UNIT);
     units.extend(failures.keys());
+    // What is there to be seen is then what systemd did for reasons of its own, or nothing.
+    if failures.is_empty() && unmet(Requires::System, record).is_some() {
+        judgement.doubt(format!("blocked by {}: the switch started no unit", ONE_SWITCH.name));
+    }
     for unit in units {
-        judgement.subject(failures.get(unit).map(|what| failed(unit, what, journal)));
+        judgement.subject(failures.get(unit).map(|what| failed(unit, what, journal, &failures)));
     }
     Some(judgement)
 }
@@ -80,34 +89,36 @@ fn is_harmless(kind: &str, result: &str) -> bool {
     }
 }
 
-fn journal_doubts(record: &Record, journal: &JournalObservation, judgement: &mut Judgement) {
+fn journal_doubts(journal: &JournalObservation, judgement: &mut Judgement) {
     if journal.entries == 0 {
-        let silence = "the journal has no entry since the switch began";
-        // A switch that ended before it changed anything gave the journal nothing to tell.
-        judgement.doubt(match unmet(Requires::System, record) {
-            Some(_) => format!("blocked by {}: {silence}", ONE_SWITCH.name),
-            None => silence.to_owned(),
-        });
+        judgement.doubt("the journal has no entry since the switch began");
     }
     for gap in &journal.gaps {
         judgement.doubt(format!("the journal has a gap: {gap}"));
     }
 }
 
-fn failed(unit: &str, what: &BTreeSet<String>, journal: Option<&JournalObservation>) -> Mismatch {
-    let what: Vec<_> = what.iter().map(String::as_str).collect();
-    let last = journal.and_then(|journal| journal.tails.get(unit)).and_then(|lines| lines.last());
-    mismatch(
-        unit,
-        "no failure since the switch began",
-        what.join(", "),
-        match last {
-            Some(line) => format!("a later success does not undo it; the unit's last words: {line}"),
+fn failed(unit: &str, what: &Failure, journal: Option<&JournalObservation>, all: &Failures<'_>) -> Mismatch {
+    let lines = journal.and_then(|journal| journal.tails.get(unit)).and_then(|lines| last_lines(lines));
+    let remedy = if kept_back(what) {
+        let causes: Vec<_> = all.iter().filter(|(_, what)| !kept_back(what)).map(|(unit, _)| *unit).collect();
+        let causes = if causes.is_empty() { "none that was seen".to_owned() } else { causes.join(", ") };
+        format!("systemd did not start it, because a unit that it requires did not start; failed themselves: {causes}")
+    } else {
+        match lines {
+            Some(lines) => format!("a later success does not undo it; the unit's last words: {lines}"),
             None => format!(
                 "a later success does not undo it; prove with --keep and read `journalctl -u {unit}` in the guest"
             ),
-        },
-    )
+        }
+    };
+    let what: Vec<_> = what.iter().map(String::as_str).collect();
+    mismatch(unit, "no failure since the switch began", what.join(", "), remedy)
+}
+
+/// Whether the unit did nothing wrong itself: systemd fails a job with `dependency` where one that it requires failed.
+fn kept_back(what: &Failure) -> bool {
+    what.iter().all(|what| what == "job result dependency")
 }
 
 fn running(record: &Record) -> Option<Judgement> {
@@ -123,22 +134,18 @@ fn running(record: &Record) -> Option<Judgement> {
                 or_nothing(&system.system_state),
                 if failed.is_empty() { "none".to_owned() } else { failed.join(", ") }
             ),
-            "make the failed units start, or have the configuration not start them",
+            match failed.as_slice() {
+                [] => "no unit failed: what was still starting has to finish, or `systemctl list-jobs` names what it waits for",
+                _ => "make the failed units start, or have the configuration not start them",
+            },
         )
     }));
     for declared in record.expectations.units.values().filter(|declared| declared.state == "active") {
         let state = unit(system, &declared.unit).map_or("not loaded", |unit| unit.active_state.as_str());
-        judgement.subject((state != "active").then(|| {
-            mismatch(
-                &declared.unit,
-                "active",
-                state,
-                format!(
-                    "`systemctl status {}` says why it is not; it must be reached by the switch alone",
-                    declared.unit
-                ),
-            )
-        }));
+        judgement.subject(
+            (state != "active")
+                .then(|| mismatch(&declared.unit, "active", state, not_active(&declared.unit, state, system))),
+        );
     }
     for oneshot in system.units.iter().filter(|unit| unit.service_type == "oneshot") {
         judgement.subject(oneshot_mismatches(oneshot, record, system));
@@ -147,6 +154,25 @@ fn running(record: &Record) -> Option<Judgement> {
         judgement.subject(deadline_mismatch(record));
     }
     Some(judgement)
+}
+
+/// The likely cause of a declared unit's state, and what to do about it.
+fn not_active(unit: &str, state: &str, system: &SystemObservation) -> String {
+    let lines = system.journal.tails.get(unit).and_then(|lines| last_lines(lines));
+    match (state, lines) {
+        ("not loaded", _) => {
+            "the configuration that was switched to has no unit of that name: compare the names".to_owned()
+        }
+        (_, Some(lines)) => format!("it must be reached by the switch alone; its last words: {lines}"),
+        ("inactive", None) => {
+            "nothing started it, or it has ended: have a target that is reached want it (WantedBy=), and look \
+             for units that it requires among those that failed"
+                .to_owned()
+        }
+        _ => format!(
+            "it must be reached by the switch alone: prove with --keep and read `systemctl status {unit}` in the guest"
+        ),
+    }
 }
 
 fn oneshot_mismatches(oneshot: &UnitObservation, record: &Record, system: &SystemObservation) -> Vec<Mismatch> {
