@@ -98,8 +98,6 @@ mod tests {
             provider: "incus".into(),
             accelerator: Accelerator { name: "native".into(), reason: reason.into() },
             fork: false,
-            resize: true,
-            capture: true,
         }
     }
 

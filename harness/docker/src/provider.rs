@@ -58,7 +58,7 @@ impl DockerProvider {
 #[async_trait]
 impl Provider for DockerProvider {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { provider: NAME.to_owned(), accelerator: accelerator(), fork: false, resize: true, capture: true }
+        Capabilities { provider: NAME.to_owned(), accelerator: accelerator(), fork: false }
     }
 
     async fn create(

@@ -131,8 +131,6 @@ impl Provider for IncusProvider {
             provider: NAME.to_owned(),
             accelerator: Accelerator { name: name.to_owned(), reason: reason.to_owned() },
             fork: false,
-            resize: true,
-            capture: true,
         }
     }
 

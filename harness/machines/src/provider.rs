@@ -159,7 +159,7 @@ pub struct Accelerator {
     pub reason: String,
 }
 
-/// What a provider can do.
+/// What a provider can do. Every one reboots a machine, changes its memory and records its packets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Capabilities {
     /// The provider's stable name, e.g. `qemu`.
@@ -168,10 +168,6 @@ pub struct Capabilities {
     pub accelerator: Accelerator,
     /// Whether a machine can start as a fork of a running one.
     pub fork: bool,
-    /// Whether memory and processors of a machine can change.
-    pub resize: bool,
-    /// Whether every packet of the guest is recorded, as evidence of egress.
-    pub capture: bool,
 }
 
 /// How a machine came to run.

@@ -240,13 +240,7 @@ fn unstarted(error: impl std::fmt::Display) -> ProvisionError {
 #[async_trait]
 impl Provider for QemuProvider {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            provider: "qemu".to_owned(),
-            accelerator: self.choice.accelerator(),
-            fork: self.forks(),
-            resize: true,
-            capture: true,
-        }
+        Capabilities { provider: "qemu".to_owned(), accelerator: self.choice.accelerator(), fork: self.forks() }
     }
 
     async fn create(
