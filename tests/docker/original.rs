@@ -3,11 +3,13 @@
 use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
+use coldproof_evidence::bundle::SealedBundle;
 use serde_json::Value;
 
 use crate::{engine::Engine, leaks::finished};
 
 const MACHINE: &str = "cc-ci-subject";
+const INCONCLUSIVE: Option<i32> = Some(3);
 /// What lets us in, in a directory of its own.
 const LET_IN: &str = "mkdir -p -m700 /run/sshd /run/way-in
 ssh-keygen -q -t ed25519 -N '' -f /run/way-in/host && echo \"$1\" >/run/way-in/authorized_keys && cat /run/way-in/host.pub";
@@ -17,8 +19,21 @@ const SSHD: &str = "/usr/sbin/sshd -i -o UsePAM=no -o StrictModes=no -o HostKey=
 const INSIDE: [&str; 5] =
     ["identity.original", "convergence.running", "services.units", "secrets.in-place", "secrets.modes"];
 const DRIFT: &str = include_str!("../../reference/faults/running-system-differs.sh");
+/// A program in the way of the observer's, that does this to the connection and then takes as long as it is let.
+const IN_THE_WAY: &str = "install -m755 /dev/stdin /usr/local/sbin/journalctl <<END
+#!/bin/sh
+kill -$1 \\$(pgrep sshd)
+exec sleep infinity
+END";
+/// Ends a connection that is still there, as a network would in its own time, and waits for what was held by it.
+const OUT_OF_THE_WAY: &str = "rm /usr/local/sbin/journalctl
+holders=$(pgrep -f '@@[c]oldproof') || true
+pkill -KILL sshd || true
+pkill -x sleep
+for holder in $holders; do timeout 30 tail --pid=$holder -f /dev/null; done";
+const LEFT: &str = "shopt -s nullglob; echo /run/coldproof.* /dev/shm/coldproof.*";
 
-/// It passes as it is, fails by name once it has drifted, and is left as it was.
+/// It passes as it is, fails by name once it has drifted, tells nothing where the way to it is lost, and is left as it was.
 pub(crate) fn read(engine: &Engine) -> Result<()> {
     finished(&engine.coldproof(&["reference", "world"]).output()?)?;
     let switch = ["prove", "--host", "world/coldproof.toml", "--provider", "docker", "--keep"];
@@ -29,8 +44,11 @@ pub(crate) fn read(engine: &Engine) -> Result<()> {
     inside(engine, DRIFT, "")?;
     let failed = failing(engine, "drifted")?;
     ensure!(failed == ["identity.original"], "a drift failed {failed:?}");
-    let left = inside(engine, "shopt -s nullglob; echo /run/coldproof.* /dev/shm/coldproof.*", "")?;
-    ensure!(left.trim().is_empty(), "left on the host: {left}");
+    left_as_it_was(engine)?;
+    // The session's server is killed; the network goes silent.
+    for signal in ["KILL", "STOP"] {
+        lose(engine, signal)?;
+    }
     finished(&engine.coldproof(&["machines", "reap", MACHINE]).output()?).map(drop)
 }
 
@@ -74,17 +92,56 @@ fn process_inside(engine: &Engine) -> Result<String> {
 
 /// The criteria that fail; all others of those that are asked for pass.
 fn failing(engine: &Engine, out: &str) -> Result<Vec<String>> {
-    let proof = ["prove", "--host", "world/original.toml", "--provider", "ssh", "--json", "--out", out];
-    let only = INSIDE.iter().flat_map(|criterion| ["--only", criterion]);
-    let output = engine.coldproof(&proof).args(only).output()?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let report: Value = serde_json::from_slice(&output.stdout).with_context(|| said.clone().into_owned())?;
-    let judged = report["criteria"].as_array().context("no criteria")?;
-    let with = |outcome: &str| -> Vec<String> {
-        let found = judged.iter().filter(|criterion| criterion["outcome"] == outcome);
-        found.filter_map(|criterion| criterion["name"].as_str().map(str::to_owned)).collect()
-    };
-    let (passed, failed) = (with("pass"), with("fail"));
-    ensure!(passed.len() + failed.len() == INSIDE.len(), "not all were judged:\n{said}");
+    let proof = Proof::of_the_host(engine, out)?;
+    let (passed, failed) = (proof.with("pass"), proof.with("fail"));
+    ensure!(passed.len() + failed.len() == INSIDE.len(), "not all were judged: {}", proof.said);
     Ok(failed)
+}
+
+/// The way to the host is lost while the observer looks: that tells nothing of the host, and nothing is left.
+fn lose(engine: &Engine, signal: &str) -> Result<()> {
+    let before = engine.containers()?;
+    inside(engine, IN_THE_WAY, signal)?;
+    let out = format!("lost-{signal}");
+    let proof = Proof::of_the_host(engine, &out)?;
+    let (undecided, cause) = (proof.with("inconclusive").len(), &proof.report["criteria"][0]["cause"]);
+    ensure!(proof.code == INCONCLUSIVE && undecided == INSIDE.len(), "{signal}: {:#}", proof.report);
+    ensure!(cause.to_string().contains("the connection to cc-ci was lost"), "{signal}: {cause}");
+    SealedBundle::open(&engine.path(&out))?;
+    inside(engine, OUT_OF_THE_WAY, "")?;
+    left_as_it_was(engine)?;
+    let leases = fs::read_dir(engine.path("subject/ledger"))?.count();
+    ensure!(engine.containers()? == before && leases == 1, "{signal}: more than the kept machine is left");
+    Ok(())
+}
+
+fn left_as_it_was(engine: &Engine) -> Result<()> {
+    let left = inside(engine, LEFT, "")?;
+    ensure!(left.trim().is_empty(), "left on the host: {left}");
+    Ok(())
+}
+
+/// How a proof ended.
+struct Proof {
+    code: Option<i32>,
+    report: Value,
+    said: String,
+}
+
+impl Proof {
+    fn of_the_host(engine: &Engine, out: &str) -> Result<Self> {
+        let proof = ["prove", "--host", "world/original.toml", "--provider", "ssh", "--json", "--out", out];
+        let only = INSIDE.iter().flat_map(|criterion| ["--only", criterion]);
+        let output = engine.coldproof(&proof).args(only).output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let report = serde_json::from_slice(&output.stdout).with_context(|| said.clone())?;
+        Ok(Self { code: output.status.code(), report, said })
+    }
+
+    /// The criteria with this outcome.
+    fn with(&self, outcome: &str) -> Vec<String> {
+        let criteria = self.report["criteria"].as_array().into_iter().flatten();
+        let found = criteria.filter(|criterion| criterion["outcome"] == outcome);
+        found.filter_map(|criterion| criterion["name"].as_str().map(str::to_owned)).collect()
+    }
 }

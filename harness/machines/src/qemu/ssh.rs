@@ -157,7 +157,13 @@ fn parse(stdout: Vec<u8>, stderr: &[u8]) -> Result<CommandOutput, TransportError
     let status = trailer.and_then(|at| str::from_utf8(&stderr[at + TRAILER.len()..]).ok()?.trim().parse().ok());
     match (trailer, status) {
         (Some(at), Some(status)) => Ok(CommandOutput { status, stdout, stderr: stderr[..at].to_vec() }),
-        _ => Err(TransportError::Lost { reason: format!("ssh: {}", String::from_utf8_lossy(stderr).trim()) }),
+        _ => {
+            let said = String::from_utf8_lossy(stderr);
+            let said = Some(said.trim()).filter(|said| !said.is_empty());
+            Err(TransportError::Lost {
+                reason: format!("ssh: {}", said.unwrap_or("the connection ended without a word")),
+            })
+        }
     }
 }
 
@@ -178,10 +184,11 @@ mod tests {
     }
 
     #[rstest]
-    #[case("root@127.0.0.1: Permission denied (publickey).\r\n")]
-    #[case("\n@@coldproof \n")]
-    #[case("")]
-    fn without_a_trailer_the_outcome_is_unknown(#[case] stderr: &str) {
-        assert!(matches!(parse(Vec::new(), stderr.as_bytes()), Err(TransportError::Lost { .. })));
+    #[case::refused("root@127.0.0.1: Permission denied (publickey).\r\n", "Permission denied (publickey).")]
+    #[case::cut("half a line\n@@coldproof \n", "half a line")]
+    #[case::silent("", "ssh: the connection ended without a word")]
+    fn without_a_trailer_the_outcome_is_unknown(#[case] stderr: &str, #[case] said: &str) {
+        let error = parse(Vec::new(), stderr.as_bytes()).unwrap_err();
+        assert!(matches!(&error, TransportError::Lost { reason } if reason.contains(said)), "{error}");
     }
 }

@@ -10,7 +10,7 @@ use crate::mark::Mark;
 const PROGRAM: &str = "ssh";
 
 /// The first value counts, and the command line comes first (ssh_config(5)).
-const FORCED: [&str; 18] = [
+const FORCED: [&str; 19] = [
     // Nobody is asked anything, and no password is ever sent.
     "BatchMode=yes",
     "PasswordAuthentication=no",
@@ -31,7 +31,9 @@ const FORCED: [&str; 18] = [
     "ControlPersist=no",
     "LogLevel=ERROR",
     "ConnectTimeout=30",
+    // A host that falls silent is lost after a minute.
     "ServerAliveInterval=15",
+    "ServerAliveCountMax=3",
 ];
 
 /// The connection that the others share through `socket`; it runs `remote` for as long as it lasts.

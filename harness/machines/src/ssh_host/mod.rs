@@ -45,6 +45,17 @@ pub enum SshError {
         /// What `ssh`, or the host, said.
         reason: String,
     },
+    /// The connection was there, and ended before it was closed.
+    #[error(
+        "the connection to {destination} was lost while the host was looked at, which tells nothing about it: {reason}\n\
+         see that the host is up and the network between holds, then prove again"
+    )]
+    Lost {
+        /// What `ssh` was given.
+        destination: String,
+        /// What is known about the end.
+        reason: String,
+    },
     /// The deadline passed.
     #[error("{destination} did not answer over SSH before the deadline under [machine]; see that it is up")]
     Late {

@@ -11,7 +11,8 @@ use coldproof_evidence::{
 };
 use coldproof_machines::{
     deadline::Deadline,
-    ssh_host::{Connection, SshHost},
+    guest::TransportError,
+    ssh_host::{Connection, SshError, SshHost},
 };
 
 use super::{
@@ -25,7 +26,7 @@ use super::{
 /// longer, what it would have told is unavailable: the repositories and the witness are judged all the same.
 pub(super) async fn run(setting: &Setting<'_>, host: &SshHost, mut subject: Subject) -> Result<Subject, RunError> {
     let looked = look(setting, host, &mut subject).await;
-    let Err(error) = looked.map_err(|error| error.with_deadline(setting.host.machine.deadline.into())) else {
+    let Err(error) = looked.map_err(|error| of_the_host(error, &host.destination)) else {
         return Ok(subject);
     };
     if error.kind() == ErrorKind::Definition {
@@ -38,6 +39,16 @@ pub(super) async fn run(setting: &Setting<'_>, host: &SshHost, mut subject: Subj
     unless_observed(&mut subject.tls, &cause);
     unless_observed(&mut subject.http, &cause);
     Ok(subject)
+}
+
+/// A connection that ends says of a machine of ours that it is gone; of this host, which it is to be named with, nothing.
+fn of_the_host(error: RunError, destination: &str) -> RunError {
+    let destination = destination.to_owned();
+    match error {
+        RunError::Transport(TransportError::Lost { reason }) => SshError::Lost { destination, reason }.into(),
+        RunError::Transport(TransportError::Deadline { .. }) => SshError::Late { destination }.into(),
+        other => other,
+    }
 }
 
 fn unless_observed<T>(observed: &mut Observed<T>, cause: &str) {
