@@ -29,12 +29,23 @@ pub(crate) struct Arguments {
     /// Seed this fault
     #[arg(long, value_name = "NAME")]
     fault: Option<String>,
+    /// What a blank machine is given to decrypt with
+    #[arg(long, value_name = "KIND", default_value = "age-key", conflicts_with = "fault")]
+    bootstrap: Bootstrap,
     /// List the seeded faults and the criteria that must catch them
     #[arg(long)]
     list_faults: bool,
     /// Print JSON
     #[arg(long, requires = "list_faults")]
     json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Bootstrap {
+    /// An age key, in sops-nix's key file
+    AgeKey,
+    /// The host's own SSH key
+    SshHostKey,
 }
 
 impl Arguments {
@@ -52,7 +63,8 @@ impl Arguments {
         };
         let fault = self.fault.map(|name| named(&name)).transpose()?;
         tools::require("git")?;
-        let options = world::WorldOptions { sops: &tools::sops()?, fault };
+        let by_host_key = self.bootstrap == Bootstrap::SshHostKey;
+        let options = world::WorldOptions { sops: &tools::sops()?, fault, by_host_key };
         let is_new = make_room(&dir)?;
         if let Err(error) = world::write(&dir, &options) {
             // Half a world has keys and nothing that they are for.

@@ -20,6 +20,8 @@ const DEFINITION: &str = include_str!("../world/coldproof.toml");
 
 /// Where the reference host is declared, in its repository.
 pub(crate) const HOST_FILE: &str = "hosts/cc-ci/default.nix";
+/// Where sshd, and sops-nix, look for a host's own key.
+const HOST_KEY_PATH: &str = "/etc/ssh/ssh_host_ed25519_key";
 /// The names that the leaf in git is valid for.
 const LEAF_NAMES: [&str; 2] = ["ci.example.test", "*.ci.example.test"];
 /// Secrets that a service generated; the backups' passphrase is a person's.
@@ -120,6 +122,18 @@ impl Draft {
         draft.set_certificate(&draft.chain(&LEAF_NAMES, 0)?);
         draft.secrets.insert("wildcard_key".into(), Zeroizing::new(draft.leaf_key.serialize_pem()));
         Ok(draft)
+    }
+
+    /// Has the host decrypt with its own SSH key, which is then the one secret that a blank machine is given.
+    pub(crate) fn bootstrap_by_host_key(&mut self) -> Result<()> {
+        let file = "    defaultSopsFile = ../../secrets/secrets.yaml;";
+        self.edit(HOST_FILE, file, &format!("{file}\n    age.sshKeyPaths = [ \"{HOST_KEY_PATH}\" ];"))?;
+        let bootstrap = |key: &str, path: &str, identity: &AgeIdentity| {
+            format!("key = {{ file = \"{key}\" }}\npath = \"{path}\"\nrecipient = \"{}\"", identity.recipient())
+        };
+        let by_file = bootstrap("keys/recovery.txt", "/var/lib/sops-nix/key.txt", &self.recovery);
+        let by_host_key = bootstrap("keys/ssh_host_ed25519_key", HOST_KEY_PATH, &self.host_key.age);
+        self.edit_definition(&by_file, &by_host_key)
     }
 
     /// The leaf that is to be served, without the intermediate.

@@ -27,6 +27,8 @@ pub struct WorldOptions<'a> {
     pub sops: &'a Path,
     /// The fault to seed; none for a world in which every criterion holds.
     pub fault: Option<&'a Fault>,
+    /// Whether the host decrypts with its own SSH key, and a blank machine is given that.
+    pub by_host_key: bool,
 }
 
 /// A world on disk.
@@ -65,6 +67,9 @@ impl World {
 pub fn write(dir: &Path, options: &WorldOptions<'_>) -> Result<World> {
     let world = World { dir: claim_directory(dir)? };
     let mut draft = Draft::new()?;
+    if options.by_host_key {
+        draft.bootstrap_by_host_key().context("cannot have the host decrypt with its SSH key")?;
+    }
     if let Some(fault) = options.fault {
         (fault.how)(&mut draft).with_context(|| format!("cannot seed the fault {}", fault.name))?;
     }

@@ -3,6 +3,7 @@
 //! They use the engine at `DOCKER_HOST` or the usual socket, and start one of their own where there is none.
 
 mod engine;
+mod host_key;
 mod leaks;
 mod many;
 mod original;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         trial("clean_runs::@nightly::@docker", clean_runs),
         trial("many::at_once::@nightly::@docker", many::at_once),
         trial("many::soak::@nightly::@docker", many::soak),
+        trial("host_key::bootstrap::@docker", host_key::bootstrap),
         trial("original::read_over_ssh::@docker", original::read),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -46,6 +46,8 @@ in
   sops = {
     defaultSopsFile = optional path "/no/defaultSopsFile/is/set";
     age.keyFile = optional str "/var/lib/sops-nix/key.txt";
+    # One at the most, and then there is no key file.
+    age.sshKeyPaths = optional strings [ ];
     secrets = attrsOf {
       key = optional str (name: name);
       path = optional str (name: "/run/secrets/${name}");

@@ -2,21 +2,25 @@
 # Decrypts the declared secrets into a new generation below /run/secrets.d, a RAM file system, and then points
 # /run/secrets at it. All or nothing: after any failure /run/secrets is what it was before.
 # usage: sops-install-secrets MANIFEST
-# MANIFEST: the key file on a line of its own, then one secret a line, tab-separated:
+# MANIFEST: tab-separated, the kind of key (age, ssh) and its file, then one secret a line:
 #           sops file, key, name, path, mode, owner, group, units to restart
 set -euo pipefail
 
 fail() { echo "sops-install-secrets: $*" >&2; exit 1; }
 
 {
-  IFS= read -r key_file
+  IFS=$'\t' read -r kind key_file
   mapfile -t secrets
 } <"$1"
 [[ -r $key_file ]] || fail "cannot read keyfile '$key_file': no such file or directory"
 
 # Nothing but the declared key may decrypt: sops would also look into ~/.ssh and ~/.config.
-export SOPS_AGE_KEY_FILE=$key_file SOPS_DISABLE_VERSION_CHECK=1 HOME=/nonexistent LC_ALL=C.UTF-8
-unset "${!SOPS_AGE_SSH@}" SOPS_AGE_KEY SOPS_AGE_RECIPIENTS XDG_CONFIG_HOME
+unset "${!SOPS_AGE@}" XDG_CONFIG_HOME
+export SOPS_DISABLE_VERSION_CHECK=1 HOME=/nonexistent LC_ALL=C.UTF-8
+case $kind in
+  age) export SOPS_AGE_KEY_FILE=$key_file ;;
+  ssh) export SOPS_AGE_KEY_CMD="ssh-to-age $key_file" ;;
+esac
 
 # value[FILE KEY] is a JSON string without its quotes, in the form that printf's %b turns into the secret itself: it
 # knows JSON's escapes but that of the quote, and needs the locale for those beyond ASCII.

@@ -63,9 +63,16 @@ let
       s = declared.sops.secrets.${name};
     in
     concatStringsSep "\t" [ "${s.sopsFile}" s.key name s.path s.mode s.owner s.group (toString s.restartUnits) ];
+  keyLine =
+    let
+      inherit (declared.sops.age) keyFile sshKeyPaths;
+    in
+    if sshKeyPaths == [ ] then "age\t${keyFile}"
+    else if length sshKeyPaths == 1 then "ssh\t${elemAt sshKeyPaths 0}"
+    else throw "sops.age.sshKeyPaths names ${toString (length sshKeyPaths)} keys: keep one";
   activation = import ./activation.nix {
     config = declared;
-    secretsManifest = toFile "secrets.tsv" (lines ([ declared.sops.age.keyFile ] ++ map secretLine (attrNames declared.sops.secrets)) + "\n");
+    secretsManifest = toFile "secrets.tsv" (lines ([ keyLine ] ++ map secretLine (attrNames declared.sops.secrets)) + "\n");
   };
 
   toplevel = pkgs.runCommand "nixos-system-${declared.networking.hostName}-${declared.system.nixos.version}" {
@@ -76,6 +83,7 @@ let
     switchToConfiguration = ./switch-to-configuration.sh;
     nixosRebuild = ../nixos-rebuild.sh;
     sopsInstallSecrets = ./sops-install-secrets.sh;
+    sshToAge = ./ssh-to-age.sh;
   } ''
     mkdir -p $out/bin $out/sw/bin
     cd $out
@@ -86,6 +94,7 @@ let
     sed -i "s|@out@|$out|g" activate dry-activate init bin/switch-to-configuration
     cat $nixosRebuild > sw/bin/nixos-rebuild
     cat $sopsInstallSecrets > sw/bin/sops-install-secrets
+    cat $sshToAge > sw/bin/ssh-to-age
     printf '#!/bin/sh\necho %s\n' "$version" > sw/bin/nixos-version
     chmod 555 activate dry-activate init bin/* sw/bin/*
     ln -s $etc/etc etc

@@ -36,16 +36,21 @@ pub(crate) struct Written {
 
 impl Written {
     pub(crate) fn sound() -> Self {
-        Self::with(None)
+        Self::with(None, false)
+    }
+
+    /// One whose host decrypts with its own SSH key.
+    pub(crate) fn by_host_key() -> Self {
+        Self::with(None, true)
     }
 
     pub(crate) fn with_fault(name: &str) -> Self {
-        Self::with(Some(faults().iter().find(|fault| fault.name == name).expect("a fault of this name")))
+        Self::with(Some(faults().iter().find(|fault| fault.name == name).expect("a fault of this name")), false)
     }
 
-    fn with(fault: Option<&Fault>) -> Self {
+    fn with(fault: Option<&Fault>, by_host_key: bool) -> Self {
         let scratch = tempfile::tempdir().unwrap();
-        let options = WorldOptions { sops: &sops(), fault };
+        let options = WorldOptions { sops: &sops(), fault, by_host_key };
         let world = world::write(&scratch.path().join("world"), &options).expect("the world is written");
         Self { world, scratch }
     }

@@ -1,6 +1,6 @@
 //! A world as somebody meets it who has only the directory: clone, decrypt, verify.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use crate::common::{Written, decrypt_with, openssl, sops};
 use coldproof_reference::world::{self, WorldOptions};
@@ -30,6 +30,20 @@ fn each_recipient_decrypts_every_secret(#[case] key: fn(&Written) -> std::path::
     assert_eq!(secrets.len(), 8, "{:?}", secrets.keys());
     assert!(secrets.values().all(|value| !value.is_empty()));
     assert!(secrets["wildcard_key"].starts_with("-----BEGIN PRIVATE KEY-----"));
+}
+
+/// The script by itself, as sops runs it in the guest.
+#[test]
+fn the_flake_makes_an_identity_of_the_host_key_that_decrypts() {
+    let world = Written::by_host_key();
+    let work = world.clone_recursively();
+    let key = world.world.dir.join("keys/ssh_host_ed25519_key");
+    let derived = Command::new("bash").arg(work.join("nixos/ssh-to-age.sh")).arg(key).output().unwrap();
+    let identity = world.scratch("derived.txt", &String::from_utf8(derived.stdout).unwrap());
+    assert_eq!(decrypt_with(&identity, &world.secrets_file()).unwrap().len(), 8);
+    let host = fs::read_to_string(work.join("hosts/cc-ci/default.nix")).unwrap();
+    let path = world.definition()["bootstrap"]["path"].as_str().unwrap().to_owned();
+    assert!(host.contains(&format!("age.sshKeyPaths = [ \"{path}\" ];")), "{host}");
 }
 
 #[test]
@@ -94,7 +108,8 @@ fn two_worlds_share_no_key() {
 fn a_directory_with_something_in_it_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("mine"), "precious").unwrap();
-    let refused = world::write(dir.path(), &WorldOptions { sops: &sops(), fault: None }).unwrap_err();
+    let refused =
+        world::write(dir.path(), &WorldOptions { sops: &sops(), fault: None, by_host_key: false }).unwrap_err();
     assert!(refused.to_string().contains("is not empty"), "{refused}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }

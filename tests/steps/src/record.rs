@@ -67,7 +67,7 @@ pub(crate) async fn world(host: Host) -> Result<PathBuf> {
     let fault = if let Host::Faulty(fault) = host { Some(fault) } else { None };
     let sops = tools::sops()?;
     let write = async |dir: &Path| {
-        let written = world::write(dir, &world::WorldOptions { sops: &sops, fault });
+        let written = world::write(dir, &world::WorldOptions { sops: &sops, fault, by_host_key: false });
         written.map(drop).map_err(|e| format!("{e:#}"))
     };
     let committed = if let Host::Claimed = host { Host::Committed } else { host };

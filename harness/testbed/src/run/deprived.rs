@@ -110,7 +110,8 @@ async fn deliver(
     let path = setting.host.bootstrap.path.as_str();
     Ok(match lack {
         Lack::Key => {
-            session.script("making sure that there is no key", "[ ! -e \"$1\" ]", &[path]).await?;
+            // sshd may have made a host key of the machine's own there.
+            session.script("making sure that there is no key", "rm -f -- \"$1\"", &[path]).await?;
             None
         }
         Lack::FittingKey => {
