@@ -1,6 +1,6 @@
 //! A host that is there already, read over the real `ssh` by way of the real `sshd`: a container that was switched and kept.
 
-use std::{fs, process::Command};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use coldproof_evidence::bundle::SealedBundle;
@@ -15,21 +15,27 @@ const LET_IN: &str = "mkdir -p -m700 /run/sshd /run/way-in
 ssh-keygen -q -t ed25519 -N '' -f /run/way-in/host && echo \"$1\" >/run/way-in/authorized_keys && cat /run/way-in/host.pub";
 const SSHD: &str = "/usr/sbin/sshd -i -o UsePAM=no -o StrictModes=no -o HostKey=/run/way-in/host \
                     -o AuthorizedKeysFile=/run/way-in/authorized_keys";
-/// What is seen from inside: the container has no address of its own.
-const INSIDE: [&str; 5] =
-    ["identity.original", "convergence.running", "services.units", "secrets.in-place", "secrets.modes"];
+/// What is seen from inside, as the container has no address of its own, and what is left there.
+const LOOKED_AT: [&str; 6] = [
+    "identity.original",
+    "convergence.running",
+    "services.units",
+    "secrets.in-place",
+    "secrets.modes",
+    "teardown.clean",
+];
 const DRIFT: &str = include_str!("../../reference/faults/running-system-differs.sh");
-/// A program in the way of the observer's, that does this to the connection and then takes as long as it is let.
-const IN_THE_WAY: &str = "install -m755 /dev/stdin /usr/local/sbin/journalctl <<END
+/// A program in the way of one that is run there: it does something to the connection, and then something else.
+const IN_THE_WAY: &str = "install -m755 /dev/stdin /usr/local/sbin/$1 <<END
 #!/bin/sh
-kill -$1 \\$(pgrep sshd)
-exec sleep infinity
+kill -$2 \\$(pgrep sshd)
+exec $3
 END";
 /// Ends a connection that is still there, as a network would in its own time, and waits for what was held by it.
-const OUT_OF_THE_WAY: &str = "rm /usr/local/sbin/journalctl
+const OUT_OF_THE_WAY: &str = "/bin/rm /usr/local/sbin/$1
 holders=$(pgrep -f '@@[c]oldproof') || true
 pkill -KILL sshd || true
-pkill -x sleep
+pkill -x sleep || true
 for holder in $holders; do timeout 30 tail --pid=$holder -f /dev/null; done";
 const LEFT: &str = "shopt -s nullglob; echo /run/coldproof.* /dev/shm/coldproof.*";
 
@@ -41,14 +47,15 @@ pub(crate) fn read(engine: &Engine) -> Result<()> {
     write_definition(engine)?;
 
     ensure!(failing(engine, "as-it-is")?.is_empty(), "it is what git says, and something failed");
-    inside(engine, DRIFT, "")?;
+    // The observer's look is cut off, or the network goes silent: none of it is known.
+    lose(engine, ["journalctl", "KILL", "sleep infinity"], &LOOKED_AT)?;
+    lose(engine, ["journalctl", "STOP", "sleep infinity"], &LOOKED_AT)?;
+    // All has been seen, but nobody hears that the directory is gone.
+    lose(engine, ["rm", "KILL", "/bin/rm \"$@\""], &["teardown.clean"])?;
+    inside(engine, DRIFT, &[])?;
     let failed = failing(engine, "drifted")?;
     ensure!(failed == ["identity.original"], "a drift failed {failed:?}");
     left_as_it_was(engine)?;
-    // The session's server is killed; the network goes silent.
-    for signal in ["KILL", "STOP"] {
-        lose(engine, signal)?;
-    }
     finished(&engine.coldproof(&["machines", "reap", MACHINE]).output()?).map(drop)
 }
 
@@ -56,7 +63,7 @@ pub(crate) fn read(engine: &Engine) -> Result<()> {
 fn write_definition(engine: &Engine) -> Result<()> {
     let key = engine.path("id");
     finished(&Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).output()?)?;
-    let host_key = inside(engine, LET_IN, fs::read_to_string(key.with_extension("pub"))?.trim())?;
+    let host_key = inside(engine, LET_IN, &[fs::read_to_string(key.with_extension("pub"))?.trim()])?;
     fs::write(engine.path("known_hosts"), format!("cc-ci {host_key}"))?;
     let (key, known_hosts) = (key.display(), engine.path("known_hosts"));
     let config = format!(
@@ -72,10 +79,11 @@ fn write_definition(engine: &Engine) -> Result<()> {
 }
 
 /// Runs a script in the container.
-fn inside(engine: &Engine, script: &str, argument: &str) -> Result<String> {
+fn inside(engine: &Engine, script: &str, arguments: &[&str]) -> Result<String> {
     let process = process_inside(engine)?;
     let output = Command::new("nsenter")
-        .args(["-t", &process, "-m", "-u", "-i", "-n", "-p", "bash", "-euc", script, "bash", argument])
+        .args(["-t", &process, "-m", "-u", "-i", "-n", "-p", "bash", "-euc", script, "bash"])
+        .args(arguments)
         .output()?;
     Ok(String::from_utf8(finished(&output)?)?)
 }
@@ -94,29 +102,30 @@ fn process_inside(engine: &Engine) -> Result<String> {
 fn failing(engine: &Engine, out: &str) -> Result<Vec<String>> {
     let proof = Proof::of_the_host(engine, out)?;
     let (passed, failed) = (proof.with("pass"), proof.with("fail"));
-    ensure!(passed.len() + failed.len() == INSIDE.len(), "not all were judged: {}", proof.said);
+    ensure!(passed.len() + failed.len() == LOOKED_AT.len(), "not all were judged: {}", proof.said);
     Ok(failed)
 }
 
-/// The way to the host is lost while the observer looks: that tells nothing of the host, and nothing is left.
-fn lose(engine: &Engine, signal: &str) -> Result<()> {
+/// The way to the host is lost: that tells nothing of the host, and nothing is left.
+fn lose(engine: &Engine, way: [&str; 3], unknown: &[&str]) -> Result<()> {
     let before = engine.containers()?;
-    inside(engine, IN_THE_WAY, signal)?;
-    let out = format!("lost-{signal}");
+    inside(engine, IN_THE_WAY, &way)?;
+    let out = format!("lost-{}-{}", way[0], way[1]);
     let proof = Proof::of_the_host(engine, &out)?;
-    let (undecided, cause) = (proof.with("inconclusive").len(), &proof.report["criteria"][0]["cause"]);
-    ensure!(proof.code == INCONCLUSIVE && undecided == INSIDE.len(), "{signal}: {:#}", proof.report);
-    ensure!(cause.to_string().contains("the connection to cc-ci was lost"), "{signal}: {cause}");
+    let undecided: BTreeSet<_> = proof.with("inconclusive").into_iter().collect();
+    let expected: BTreeSet<_> = unknown.iter().map(|&name| name.to_owned()).collect();
+    ensure!(proof.code == INCONCLUSIVE && undecided == expected, "{out}: {:#}", proof.report);
+    ensure!(proof.report.to_string().contains("the connection to cc-ci was lost"), "{out}: {:#}", proof.report);
     SealedBundle::open(&engine.path(&out))?;
-    inside(engine, OUT_OF_THE_WAY, "")?;
+    inside(engine, OUT_OF_THE_WAY, &way)?;
     left_as_it_was(engine)?;
     let leases = fs::read_dir(engine.path("subject/ledger"))?.count();
-    ensure!(engine.containers()? == before && leases == 1, "{signal}: more than the kept machine is left");
+    ensure!(engine.containers()? == before && leases == 1, "{out}: more than the kept machine is left");
     Ok(())
 }
 
 fn left_as_it_was(engine: &Engine) -> Result<()> {
-    let left = inside(engine, LEFT, "")?;
+    let left = inside(engine, LEFT, &[])?;
     ensure!(left.trim().is_empty(), "left on the host: {left}");
     Ok(())
 }
@@ -131,7 +140,7 @@ struct Proof {
 impl Proof {
     fn of_the_host(engine: &Engine, out: &str) -> Result<Self> {
         let proof = ["prove", "--host", "world/original.toml", "--provider", "ssh", "--json", "--out", out];
-        let only = INSIDE.iter().flat_map(|criterion| ["--only", criterion]);
+        let only = LOOKED_AT.iter().flat_map(|criterion| ["--only", criterion]);
         let output = engine.coldproof(&proof).args(only).output()?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let report = serde_json::from_slice(&output.stdout).with_context(|| said.clone())?;

@@ -59,6 +59,6 @@ pub async fn ssh(host: &SshHost) -> Result<(), RunError> {
     let private = paths.runtime.join(lease.id());
     lease.add_directory(private.clone())?;
     let connection = Connection::open(host, &private, &lease.mark(), deadline).await?;
-    connection.close(&host.destination, lease.id(), deadline).await;
+    connection.close(&host.destination, lease.id(), deadline).await?;
     Ok(())
 }

@@ -27,6 +27,8 @@ use crate::{
 const HOLD: &str = include_str!("hold.sh");
 /// What comes before the directory in what the script says; a login may have said something first.
 const HELD: &str = "@@coldproof ";
+/// The exit status of `ssh` where it is not that of the script (ssh(1)).
+const OF_SSH_ITSELF: i32 = 255;
 
 /// A host that can be looked at. Dropping it closes the connection, and the host removes the directory.
 #[derive(Debug)]
@@ -83,19 +85,28 @@ impl Connection {
 
     /// Closes the connection, and says whether the host has removed the directory before. `machine` and `lease` are for
     /// the receipt.
-    pub async fn close(self, machine: &str, lease: &str, deadline: Deadline) -> Destroyed {
+    ///
+    /// # Errors
+    /// [`SshError::Lost`] and [`SshError::Late`] when nobody heard: the host removes it all the same, once it notices.
+    pub async fn close(self, machine: &str, lease: &str, deadline: Deadline) -> Result<Destroyed, SshError> {
         let Self { destination, directory, stdin, mut stdout, mut child, .. } = self;
         // The end of its input is the end of the script.
         drop(stdin);
         let mut said = String::new();
         let ended = deadline.bound(async {
-            let read = stdout.read_to_string(&mut said).await;
-            read.is_ok() && child.wait().await.is_ok_and(|status| status.success())
+            stdout.read_to_string(&mut said).await?;
+            child.wait().await
         });
-        let gone = ended.await.unwrap_or(false) && said.lines().any(|line| line == "@@coldproof gone");
+        let ended = ended.await.map_err(|_| SshError::Late { destination: destination.clone() })?;
+        let status = ended.map_err(SshError::Program)?;
+        if !matches!(status.code(), Some(code) if code != OF_SSH_ITSELF) {
+            let reason = "it ended before the host had said that it is left as it was".to_owned();
+            return Err(SshError::Lost { destination, reason });
+        }
+        let gone = status.success() && said.lines().any(|line| line == "@@coldproof gone");
         let name = format!("ssh {destination}:{directory}");
         let resources = vec![ReleasedResource { kind: ResourceKind::Remote, name, gone }];
-        Destroyed { machine: machine.to_owned(), lease: lease.to_owned(), resources }
+        Ok(Destroyed { machine: machine.to_owned(), lease: lease.to_owned(), resources })
     }
 }
 

@@ -77,11 +77,9 @@ async fn look(setting: &Setting<'_>, host: &SshHost, subject: &mut Subject) -> R
     let observer = format!("{}/observer", connection.directory());
     let looked = look_inside(setting, &Session { guest: connection.guest(), deadline, observer }).await;
     let closing = connection.close(&host.destination, setting.lease.id(), deadline);
-    let receipt = setting.stopwatch.time(Phase::Teardown, closing).await;
-    if let (Err(error), false) = (&looked, receipt.is_clean()) {
-        subject.unseen_end = Some(error.to_string());
-    } else {
-        subject.receipt = Some(receipt);
+    match setting.stopwatch.time(Phase::Teardown, closing).await {
+        Ok(receipt) => subject.receipt = Some(receipt),
+        Err(error) => subject.unseen_end = Some(error.to_string()),
     }
     let (system, original) = looked?;
     (subject.system, subject.original) = (Observed::of(system), Observed::of(original));
