@@ -1,6 +1,7 @@
 //! Many machines: at once, and one after another with ends at random moments.
 
 use std::{
+    fmt::Display,
     fs,
     os::unix::process::ExitStatusExt as _,
     process::{Child, Command, Stdio},
@@ -9,15 +10,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use rand::{Rng as _, seq::index};
+use rand::Rng as _;
 use rustix::process::Signal;
 
 use crate::{engine::Engine, leaks::finished};
 
 const AT_ONCE: usize = 8;
 /// Machines that are made one after another, and how many of their runs are killed.
-const ROUNDS: usize = 100;
-const KILLED: usize = 30;
+const ROUNDS: u32 = 100;
+const KILLED: u32 = 30;
 /// A backstop: how soon everything is gone is measured, not tested.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -47,32 +48,34 @@ pub(crate) fn at_once(engine: &Engine) -> Result<()> {
 pub(crate) fn soak(engine: &Engine) -> Result<()> {
     finished(&engine.coldproof(&["reference", "world"]).output()?)?;
     let before = engine.containers()?;
-    let began = Instant::now();
+    // The first run imports the image.
     finished(&proof(engine, 0).stderr(Stdio::piped()).output()?)?;
+    let began = Instant::now();
+    finished(&proof(engine, 1).stderr(Stdio::piped()).output()?)?;
     let whole = began.elapsed();
-    let chosen = index::sample(&mut rand::rng(), ROUNDS, KILLED).into_vec();
     let (mut killed, mut slowest) = (0, Duration::ZERO);
     for round in 1..=ROUNDS {
-        let mut run = proof(engine, round).stderr(Stdio::null()).spawn()?;
-        if chosen.contains(&(round - 1)) {
+        let mut run = proof(engine, round + 1).stderr(Stdio::null()).spawn()?;
+        // As likely as in any round that is left; a run that ended before its time makes one of those likelier.
+        if rand::rng().random_ratio((KILLED - killed).min(ROUNDS - round + 1), ROUNDS - round + 1) {
             thread::sleep(whole.mul_f64(rand::rng().random()));
             run.kill()?;
         }
         let status = run.wait()?;
         let by_us = status.signal() == Some(Signal::KILL.as_raw());
         ensure!(by_us || status.success(), "round {round} ended with {status}");
-        killed += usize::from(by_us);
+        killed += u32::from(by_us);
         slowest = slowest.max(await_nothing(engine).with_context(|| format!("round {round}"))?);
     }
-    ensure!(killed > 0, "every run was quicker than its end");
-    ensure!(engine.containers()? == before, "containers are left");
     let took = began.elapsed();
+    ensure!(killed == KILLED, "only {killed} runs were still there to be killed");
+    ensure!(engine.containers()? == before, "containers are left");
     eprintln!("{ROUNDS} rounds, {killed} killed, nothing left: {took:?}; gone {slowest:?} after the end at most");
     Ok(())
 }
 
 /// A proof that makes one machine, and no more than that.
-fn proof(engine: &Engine, run: usize) -> Command {
+fn proof(engine: &Engine, run: impl Display) -> Command {
     let proof =
         ["prove", "--host", "world/coldproof.toml", "--provider", "docker", "--only", "blank.inventory", "--out"];
     let mut command = engine.coldproof(&proof);
