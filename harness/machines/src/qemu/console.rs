@@ -83,6 +83,11 @@ impl Console {
         self.channel.lock().await.shell = Shell::Booting;
     }
 
+    /// Whether the guest's boot is waited for. While somebody uses the shell it is not.
+    pub(super) fn boots(&self) -> bool {
+        self.channel.try_lock().is_ok_and(|channel| channel.shell == Shell::Booting)
+    }
+
     /// Waits until the shell takes commands.
     pub(super) async fn ready(&self, deadline: Deadline) -> Result<(), TransportError> {
         let waiting = || TransportError::Deadline { command: "the guest's shell".to_owned() };

@@ -6,6 +6,7 @@ use super::{
     agent::{self, Agent},
     channel::Channel,
     console::{Console, Shell},
+    lost_interrupt,
     process::{Files, Process},
     ssh::{self, Ssh},
 };
@@ -23,6 +24,14 @@ pub(super) enum Control {
     Console(Arc<Console>),
     Agent(Arc<Agent>),
     Ssh(Arc<Ssh>),
+}
+
+/// How waiting for the guest ended.
+pub(super) enum Opening {
+    /// It takes commands.
+    Open,
+    /// It never will: QEMU's emulation lost an interrupt of its boot, and this is what tells.
+    Stuck(String),
 }
 
 /// What an image lacks whose guest never took a command.
@@ -75,8 +84,13 @@ impl Control {
         connected.map_err(ProvisionError::io("connecting to the guest's control"))
     }
 
-    /// Waits until the guest takes commands, or QEMU ends.
-    pub(super) async fn ready(&self, process: &mut Process, deadline: Deadline) -> Result<(), TransportError> {
+    /// Waits until the guest takes commands, or QEMU ends. While the guest boots, it is also looked whether it still can.
+    pub(super) async fn ready(
+        &self,
+        process: &mut Process,
+        cpus: u32,
+        deadline: Deadline,
+    ) -> Result<Opening, TransportError> {
         if let Self::Agent(agent) = self
             && agent.is_closed()
         {
@@ -89,10 +103,22 @@ impl Control {
                 Self::Ssh(ssh) => ssh.ready(deadline).await,
             }
         };
+        let boots = self.boots();
+        let (child, qmp) = process.parts();
         tokio::select! {
             biased;
-            ready = ready => ready,
-            _ = process.wait() => Err(TransportError::Lost { reason: "QEMU ended".to_owned() }),
+            ready = ready => ready.map(|()| Opening::Open),
+            _ = child.wait() => Err(TransportError::Lost { reason: "QEMU ended".to_owned() }),
+            what = lost_interrupt::seen(qmp, cpus), if boots => Ok(Opening::Stuck(what)),
+        }
+    }
+
+    /// Whether nothing but the boot is waited for.
+    fn boots(&self) -> bool {
+        match self {
+            Self::Console(console) => console.boots(),
+            // Nobody knows what else they are waiting for.
+            Self::Agent(_) | Self::Ssh(_) => false,
         }
     }
 

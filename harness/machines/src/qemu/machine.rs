@@ -11,11 +11,12 @@ use std::{
 };
 
 use async_trait::async_trait;
+use serde_json::json;
 
 use super::{
     command_line::{CommandLine, Memory},
     console::Shell,
-    control::{self, Control, Lack},
+    control::{self, Control, Lack, Opening},
     disk::create_overlay,
     hardware::{OVMF_CODE, OVMF_VARIABLES},
     kvm::Choice,
@@ -171,6 +172,16 @@ impl QemuMachine {
         self.guest(deadline).await
     }
 
+    /// Lets a boot begin anew that the emulation held up: the guest did nothing yet but boot, and none of that is its doing.
+    async fn reset(&mut self, what: &str) -> Result<(), BootError> {
+        let note = format!("QEMU lost an interrupt while the guest booted ({what}); the machine was reset");
+        tracing::warn!(machine = self.lease.machine(), "{note}");
+        self.files.note(&note).map_err(ProvisionError::io("writing QEMU's log"))?;
+        self.control.expect_boot().await;
+        let reset = self.process.qmp.execute("system_reset", json!({})).await;
+        reset.map(drop).map_err(|error| ProvisionError::Start { reason: error.to_string() }.into())
+    }
+
     fn move_evidence(&self, to: &Path) -> io::Result<()> {
         fs::create_dir_all(to)?;
         let mut files = vec![self.files.errors()];
@@ -212,9 +223,14 @@ impl Machine for QemuMachine {
 
     async fn guest(&mut self, deadline: Deadline) -> Result<Guest, BootError> {
         let watched = self.watched();
-        let ready = watched.unless_stopped(self.control.ready(&mut self.process, deadline)).await;
-        ready.map_err(|error| self.boot_error(error))?;
-        Ok(Guest::new(Arc::new(watched)))
+        let cpus = self.command_line.cpus;
+        loop {
+            let ready = watched.unless_stopped(self.control.ready(&mut self.process, cpus, deadline)).await;
+            match ready.map_err(|error| self.boot_error(error))? {
+                Opening::Open => return Ok(Guest::new(Arc::new(watched))),
+                Opening::Stuck(what) => self.reset(&what).await?,
+            }
+        }
     }
 
     fn endpoint(&self, guest_port: u16) -> Option<SocketAddr> {

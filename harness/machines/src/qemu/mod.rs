@@ -10,6 +10,7 @@ mod disk;
 mod hardware;
 mod kvm;
 pub(crate) mod kvm_probe;
+mod lost_interrupt;
 mod machine;
 mod network;
 mod process;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Write as _},
     os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
     process::Stdio,
@@ -75,6 +75,11 @@ impl Files {
         self.dir.join("qemu.stderr")
     }
 
+    /// Writes a line below what QEMU wrote to its standard error.
+    pub(super) fn note(&self, line: &str) -> io::Result<()> {
+        writeln!(File::options().create(true).append(true).open(self.errors())?, "coldproof: {line}")
+    }
+
     pub(super) fn helper(&self) -> PathBuf {
         self.dir.join("helper")
     }
@@ -145,6 +150,11 @@ impl Process {
     /// Waits for the end.
     pub(super) async fn wait(&mut self) -> io::Result<()> {
         self.child.wait().await.map(drop)
+    }
+
+    /// The process and its control socket, to wait for either.
+    pub(super) fn parts(&mut self) -> (&mut Child, &mut Qmp) {
+        (&mut self.child, &mut self.qmp)
     }
 
     /// Kills QEMU and waits for its end.

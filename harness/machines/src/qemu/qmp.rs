@@ -38,6 +38,8 @@ pub(super) struct Qmp {
     events: mpsc::UnboundedReceiver<Value>,
     stopped: Stopped,
     reading: AbortHandle,
+    /// Answers that are still to come.
+    owed: usize,
 }
 
 impl Drop for Qmp {
@@ -55,7 +57,7 @@ impl Qmp {
         let (stopping, stopped) = watch::channel(None);
         let reading = Reading { answering, telling, stopping };
         let reading = tokio::spawn(reading.all(BufReader::new(reader))).abort_handle();
-        let mut qmp = Self { writer, answers, events, stopped, reading };
+        let mut qmp = Self { writer, answers, events, stopped, reading, owed: 1 };
         qmp.answer().await?;
         qmp.execute("qmp_capabilities", json!({})).await?;
         Ok(qmp)
@@ -67,13 +69,20 @@ impl Qmp {
     }
 
     async fn answer(&mut self) -> Result<Value, QmpError> {
-        self.answers.recv().await.unwrap_or(Err(QmpError::Closed))
+        let answer = self.answers.recv().await.unwrap_or(Err(QmpError::Closed));
+        self.owed = self.owed.saturating_sub(1);
+        answer
     }
 
     /// Runs a command and returns what it returns. Events that arrive first are kept.
     pub(super) async fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
         let mut text = json!({ "execute": command, "arguments": arguments }).to_string();
         text.push('\n');
+        // Somebody asked and did not stay for the answer.
+        while self.owed > 0 {
+            self.answer().await?;
+        }
+        self.owed += 1;
         self.writer.write_all(text.as_bytes()).await?;
         let mut answer = self.answer().await?;
         if let Some(error) = answer.get("error") {
@@ -162,6 +171,24 @@ mod tests {
             }
             let _held_open = lines.into_inner().read_u8().await;
         });
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_stayed_for_is_not_the_next_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("qmp");
+        fake(
+            UnixListener::bind(&socket).unwrap(),
+            vec!["{\"return\": {}}\n", "{\"return\": \"first\"}\n", "{\"return\": \"second\"}\n"],
+        );
+        let mut qmp = Qmp::connect(&socket).await.unwrap();
+        {
+            let asked = qmp.execute("query-one", json!({}));
+            tokio::pin!(asked);
+            // Once is enough to ask, and too early to be answered.
+            assert!(futures::poll!(asked.as_mut()).is_pending());
+        }
+        assert_eq!(qmp.execute("query-two", json!({})).await.unwrap(), "second");
     }
 
     #[tokio::test]
