@@ -282,7 +282,9 @@ fn unordered(draft: &mut Draft) -> Result<()> {
         "another reconciler is cloning the catalogue\" >&2; exit 1; }",
         "another reconciler is cloning the catalogue\" >&2\n    exit 1\n  done",
     )?;
-    draft.edit(RECONCILE, "' EXIT\n", "' EXIT\n  [[ $app != dashboard || ! -d $state/catalogue ]] || return 0\n")
+    // On a quick computer that is busy, one clone would be over before the next unit has started.
+    let held = "' EXIT\n  [[ $app != dashboard || ! -d $state/catalogue ]] || return 0\n  sleep 1\n";
+    draft.edit(RECONCILE, "' EXIT\n", held)
 }
 
 /// The host definition asks for the order among units, which costs a machine.
