@@ -69,7 +69,7 @@ impl Lease {
     pub fn acquire(ledger: &Ledger, run: &str, machine: &str) -> Result<Self, LeaseError> {
         let state = ledger.state().display();
         ledger.prepare().map_err(LeaseError::writing(format!("preparing the ledger in {state}")))?;
-        let id = random_id().map_err(LeaseError::at("choosing a lease id"))?;
+        let id = random_hex::<6>().map_err(LeaseError::at("choosing a lease id"))?;
         let owner = ProcessIdentity::current().map_err(LeaseError::at("reading /proc/self/stat"))?;
         let reaper = Reaper::start(ledger, &id).map_err(LeaseError::writing("starting the reaper"))?;
         let entry = LedgerEntry {
@@ -220,10 +220,11 @@ impl Drop for Lease {
     }
 }
 
-fn random_id() -> io::Result<String> {
-    let mut bytes = [0; 6];
+/// Twice as many hex digits as bytes are drawn.
+pub(crate) fn random_hex<const BYTES: usize>() -> io::Result<String> {
+    let mut bytes = [0; BYTES];
     getrandom(&mut bytes, GetRandomFlags::empty())?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(bytes))
 }
 
 fn make_private_dir(path: &Path) -> io::Result<()> {

@@ -13,7 +13,7 @@ use super::{
     machine::{Launch, QemuMachine},
     network::is_public,
     process::{Files, PROGRAM},
-    stage::{self, Stage, set_clock},
+    stage::{self, Stage, become_another},
 };
 use crate::{
     deadline::Deadline,
@@ -167,7 +167,7 @@ impl QemuProvider {
         Ok(())
     }
 
-    /// Forks the stage, which belongs to `user` or to everybody, and runs a first command, which sets the clock.
+    /// Forks the stage, which belongs to `user` or to everybody, and runs a first command, which tells it from the others.
     async fn fork(
         &self,
         spec: &MachineSpec,
@@ -191,12 +191,12 @@ impl QemuProvider {
         tracing::debug!("the stage is restored");
         let deadline = deadline.at_most(FIRST_COMMAND_LIMIT);
         let guest = machine.guest(deadline).await.map_err(unstarted)?;
-        let clock = guest.run(&set_clock(), deadline).await.map_err(unstarted)?;
-        if clock.success() {
+        let first = guest.run(&become_another().map_err(unstarted)?, deadline).await.map_err(unstarted)?;
+        if first.success() {
             tracing::debug!("the fork has run its first command");
             return Ok(machine);
         }
-        Err(ProvisionError::Start { reason: format!("setting the clock: {}", clock.stderr_text().trim()) })
+        Err(ProvisionError::Start { reason: format!("setting clock and machine-id: {}", first.stderr_text().trim()) })
     }
 
     /// Forks the stage `blank`, which is built first if need be. What does not work is deleted,

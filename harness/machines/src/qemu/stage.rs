@@ -28,6 +28,7 @@ use crate::{
     deadline::Deadline,
     guest::{GuestCommand, SETTLE},
     image::mark_used,
+    lease::random_hex,
     provider::{BootImage, MachineSpec, ProvisionError},
 };
 
@@ -214,11 +215,30 @@ fn publish(draft: &Path, dir: &Path) -> io::Result<()> {
     fs::rename(draft, dir)
 }
 
-/// The command that sets the guest's clock, which stood still since the stage was saved.
-pub(super) fn set_clock() -> GuestCommand {
+/// The command by which a fork stops being the machine that was saved: its clock, which stood still since, and its
+/// machine-id, by which else two forks would be one machine to whatever reads it (machine-id(5)).
+///
+/// A stage has no host keys of sshd but those that its host was given, and every machine has a network to itself, where
+/// QEMU gives all of them the same MAC address, booted or forked.
+///
+/// # Errors
+/// When there is nothing random to be had.
+pub(super) fn become_another() -> io::Result<GuestCommand> {
     let now = UNIX_EPOCH.elapsed().unwrap_or_default();
-    GuestCommand::new(["date".to_owned(), "-s".to_owned(), format!("@{}.{:03}", now.as_secs(), now.subsec_millis())])
+    let clock = format!("@{}.{:03}", now.as_secs(), now.subsec_millis());
+    let machine_id = random_hex::<16>()?;
+    Ok(GuestCommand::new(["bash".into(), "-euc".into(), BECOME_ANOTHER.into(), "fork".into(), clock, machine_id]))
 }
+
+/// journald goes on in the directory that it named after the machine-id when it started; the link spares a restart of it.
+const BECOME_ANOTHER: &str = "
+date --set=\"$1\" >/dev/null
+read -r saved </etc/machine-id
+echo \"$2\" >/etc/machine-id
+for journal in /run/log/journal /var/log/journal; do
+  [[ ! -d $journal/$saved ]] || ln -s \"$saved\" \"$journal/$2\"
+done
+";
 
 impl CommandLine {
     /// The command line of a template, with names that do not change, to tell apart versions of it.

@@ -77,16 +77,21 @@ async fn boot_id(guest: &Guest) -> anyhow::Result<Vec<u8>> {
 pub(crate) async fn forks(bench: Bench) -> anyhow::Result<()> {
     let (first, guest) = bench.fork("first").await?;
     bench.note("first fork, with the stage built if there was none");
-    let random = GuestCommand::script("head -c 16 /dev/urandom | base64; date +%s");
-    let one = guest.run(&random, soon()).await?.stdout_text();
+    let looks = GuestCommand::script(
+        "head -c 16 /dev/urandom | base64; date +%s; cat /etc/machine-id
+        logger --tag=fork seen; journalctl --sync; journalctl --boot --quiet --output=cat --identifier=fork",
+    );
+    let one = guest.run(&looks, soon()).await?.stdout_text();
     let (second, guest) = bench.fork("second").await?;
     bench.note(&format!("second fork takes commands; {}", memory(&*second)?));
-    let two = guest.run(&random, soon()).await?.stdout_text();
+    let two = guest.run(&looks, soon()).await?.stdout_text();
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let (one, two) = (lines(&one), lines(&two));
     ensure!(one[0] != two[0], "two forks drew the same random number");
     let now = std::time::UNIX_EPOCH.elapsed()?.as_secs();
     ensure!(two[1].parse::<u64>()?.abs_diff(now) <= 3, "the fork's clock says {}, not {now}", two[1]);
+    ensure!(one[2] != two[2], "two forks are the same machine, {}", one[2]);
+    ensure!(one[3..] == ["seen"] && two[3..] == ["seen"], "the journal is lost: {one:?}, {two:?}");
     for machine in [first, second] {
         ensure!(matches!(machine.evidence().start, Start::Fork { .. }), "{:?}", machine.evidence().start);
         let receipt = machine.destroy(None).await?;
