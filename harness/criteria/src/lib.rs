@@ -5,6 +5,7 @@
 //! because the switch failed, is settled by [`Criterion::judge`] before the rule is asked.
 
 mod blank;
+mod budget;
 mod convergence;
 mod coverage;
 mod criterion;
@@ -74,6 +75,7 @@ pub static CRITERIA: &[Criterion] = &[
     services::HTTP,
     resources::PEAK_MEMORY,
     resources::PEAK_DISK,
+    budget::BUDGET,
     lifecycle::REBOOT,
     lifecycle::RESIZE,
     lifecycle::UPGRADE,

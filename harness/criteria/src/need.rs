@@ -55,6 +55,8 @@ pub enum Need {
     Upgrade,
     /// [`Record::egress`].
     Egress,
+    /// [`Record::budget`].
+    Budget,
     /// [`Record::teardown`].
     Teardown,
 }
@@ -108,6 +110,7 @@ impl Need {
             Self::Ordering => presence(&record.ordering),
             Self::Upgrade => presence(&record.upgrade),
             Self::Egress => presence(&record.egress),
+            Self::Budget => presence(&record.budget),
             Self::Teardown => presence(&record.teardown),
         }
     }
@@ -155,6 +158,7 @@ impl fmt::Display for Need {
             Self::Ordering => "the trace of the units",
             Self::Upgrade => "the upgrade from the previous revision",
             Self::Egress => "the guest's network traffic",
+            Self::Budget => "what ran beside the machines",
             Self::Teardown => "the teardown",
         })
     }

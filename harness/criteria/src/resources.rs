@@ -94,6 +94,6 @@ fn too_much(room: &Room, used: u64) -> Mismatch {
     )
 }
 
-fn mebibytes(bytes: u64) -> String {
+pub(crate) fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
 }

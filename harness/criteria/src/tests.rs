@@ -127,6 +127,7 @@ fn empty(record: &mut Record) {
     of(&mut record.ordering);
     of(&mut record.upgrade);
     of(&mut record.egress);
+    of(&mut record.budget);
     of(&mut record.teardown);
 }
 
@@ -167,7 +168,7 @@ fn a_criterion_is_judged_on_the_observations_that_it_lists() {
     }
 }
 
-const ALL: [Need; 23] = [
+const ALL: [Need; 24] = [
     Need::Source,
     Need::Sops,
     Need::Blank,
@@ -190,6 +191,7 @@ const ALL: [Need; 23] = [
     Need::Ordering,
     Need::Upgrade,
     Need::Egress,
+    Need::Budget,
     Need::Teardown,
 ];
 
@@ -223,6 +225,7 @@ fn set(record: &mut Record, need: Need, cause: Option<String>) {
         Need::Egress => record.egress = of(cause),
         Need::Leaks => record.leaks = of(cause),
         Need::OwnLeaks => record.own_leaks = of(cause),
+        Need::Budget => record.budget = of(cause),
         Need::Teardown => record.teardown = of(cause),
     }
 }

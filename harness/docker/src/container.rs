@@ -12,6 +12,8 @@ use crate::image;
 
 /// The label by which a lease's container is found again.
 pub(crate) const LEASE_LABEL: &str = "coldproof.lease";
+/// The label that tells whose it is.
+pub(crate) const RUN_LABEL: &str = "coldproof.run";
 
 /// A container's name at the engine.
 pub(crate) fn name(lease: &Lease) -> String {
@@ -27,6 +29,7 @@ pub(crate) fn request(spec: &MachineSpec, image: &str, lease: &Lease) -> Contain
         .with_container_name(name(lease))
         .with_hostname("blank")
         .with_label(LEASE_LABEL, lease.id())
+        .with_label(RUN_LABEL, lease.run())
         .with_label("coldproof.machine", lease.machine())
         .with_env_var("container", "docker")
         // Not all of `--privileged`: where the engine itself may not raise limits, it could not hand that on.

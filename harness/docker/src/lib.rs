@@ -8,6 +8,7 @@ mod engine;
 mod exec;
 mod image;
 mod machine;
+mod neighbours;
 mod provider;
 
 pub use engine::EngineError;

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use coldproof_machines::{
     deadline::Deadline,
     lease::Lease,
+    neighbours::Neighbour,
     provider::{Accelerator, Capabilities, Machine, MachineSpec, Provider, ProvisionError},
     remote::{Remote, RemoteProvider},
 };
@@ -23,6 +24,7 @@ use crate::{
     engine::{self, EngineError},
     image,
     machine::DockerMachine,
+    neighbours,
 };
 
 /// The provider's stable name.
@@ -80,6 +82,10 @@ impl Provider for DockerProvider {
             Err(late) => return Err(ProvisionError::Start { reason: late.to_string() }),
         };
         Ok(Box::new(DockerMachine::new(self.docker.clone(), container, spec, lease)?))
+    }
+
+    async fn neighbours(&self, run: &str) -> Result<Vec<Neighbour>, ProvisionError> {
+        Ok(neighbours::of(&self.docker, run).await?)
     }
 }
 

@@ -4,6 +4,7 @@
 //! carries a proof from the run that recorded it to whoever judges it again. Everything is serialisable, holds no
 //! secret (secrets appear only as keyed hashes) and depends on no other crate of the project.
 
+pub mod budget;
 pub mod builds;
 pub mod bundle;
 pub mod credentials;

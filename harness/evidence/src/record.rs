@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Digest, Expectations,
+    budget::BudgetObservation,
     builds::{RepeatedBuilds, SourceForms},
     deprived::DeprivedSwitch,
     guest::{BootstrapObservation, Inventory, OriginalObservation, Reproduction, SystemObservation},
@@ -149,6 +150,8 @@ pub struct Record {
     pub upgrade: Observed<UpgradeObservation>,
     /// What the guest sent towards the outside, over the whole life of the machine.
     pub egress: Observed<EgressObservation>,
+    /// What ran beside the machines of the run, and what became of it.
+    pub budget: Observed<BudgetObservation>,
     /// What was left.
     pub teardown: Observed<TeardownObservation>,
 }

@@ -78,6 +78,12 @@ pub struct Instance {
     /// `virtual-machine` or `container`.
     #[serde(rename = "type")]
     pub kind: InstanceType,
+    /// When it was made, and when it was started last: together they tell it from another one of its name.
+    #[serde(default)]
+    pub created_at: String,
+    /// When it was started last.
+    #[serde(default)]
+    pub last_used_at: String,
 }
 
 impl Instance {

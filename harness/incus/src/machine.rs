@@ -10,6 +10,7 @@ use std::{
 use async_trait::async_trait;
 use coldproof_container::{Network, NetworkError};
 use coldproof_machines::{
+    budget::Admission,
     deadline::Deadline,
     guest::{Guest, GuestCommand, TransportError},
     lease::Lease,
@@ -34,13 +35,20 @@ pub(crate) struct IncusMachine {
     forwards: Vec<u16>,
     accelerator: Accelerator,
     starts: u32,
+    admission: Admission,
     lease: Lease,
 }
 
 impl IncusMachine {
-    pub(crate) fn new(commands: Commands, spec: &MachineSpec, lease: Lease, accelerator: Accelerator) -> Self {
+    pub(crate) fn new(
+        commands: Commands,
+        spec: &MachineSpec,
+        lease: Lease,
+        accelerator: Accelerator,
+        admission: Admission,
+    ) -> Self {
         let (services, forwards) = (spec.guest_services.clone(), spec.forwards.clone());
-        Self { network: None, commands, services, forwards, accelerator, starts: 0, lease }
+        Self { network: None, commands, services, forwards, accelerator, starts: 0, admission, lease }
     }
 
     /// The capture that belongs to the current start.
@@ -138,6 +146,10 @@ impl IncusMachine {
 impl Machine for IncusMachine {
     fn name(&self) -> &str {
         self.lease.machine()
+    }
+
+    fn admission(&self) -> Option<Admission> {
+        Some(self.admission.clone())
     }
 
     async fn guest(&mut self, deadline: Deadline) -> Result<Guest, BootError> {

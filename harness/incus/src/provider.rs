@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, fs::File, io, path::PathBuf, thread, time::Dura
 use async_trait::async_trait;
 use coldproof_container::{SYSTEMD_PROC_CMDLINE, has_legacy_cgroups};
 use coldproof_machines::{
+    budget::Share,
     deadline::Deadline,
     lease::Lease,
+    neighbours::Neighbour,
     paths::Paths,
     provider::{Accelerator, Capabilities, Machine, MachineSpec, Provider, ProvisionError},
     remote::{Remote, RemoteProvider},
@@ -18,7 +20,7 @@ use crate::{
     client::Client,
     error::IncusError,
     image::ContainerImage,
-    instance::{InstanceSpec, InstanceType, Source},
+    instance::{Instance, InstanceSpec, InstanceType, Source},
     machine::IncusMachine,
     mark::Mark,
     program::Commands,
@@ -29,6 +31,8 @@ use crate::{
 pub(crate) const NAME: &str = "incus";
 /// How long a removal may take that nobody waits for.
 const REMOVAL: Duration = Duration::from_secs(120);
+/// How long a look at what others have may take.
+const LOOK: Duration = Duration::from_secs(30);
 /// When an instance whose ledger was lost may be removed by anybody of ours.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
@@ -156,13 +160,37 @@ impl Provider for IncusProvider {
         let handle = serde_json::to_value(handle).map_err(io::Error::from).map_err(io_error("writing the ledger"))?;
         // In the ledger before the server is asked: whoever dies in between is cleaned up after.
         lease.add_remote(Remote { provider: NAME.to_owned(), name: instance.name.clone(), handle })?;
-        self.client.check_budget(spec.memory, self.settings.budget, deadline).await?;
+        let mut admission = self.client.check_budget(spec.memory, self.settings.budget, deadline).await?;
+        let own = Share { name: spec.name.clone(), owner: format!("run {}", lease.run()), memory_bytes: spec.memory };
+        admission.running.push(own);
+        admission.machine.clone_from(&spec.name);
         self.client.create(&instance, deadline).await?;
         self.client.start(&instance.name, deadline).await?;
         drop(one_at_a_time);
         let commands = Commands { client: self.client.clone(), instance: instance.name };
-        Ok(Box::new(IncusMachine::new(commands, spec, lease, self.capabilities().accelerator)))
+        Ok(Box::new(IncusMachine::new(commands, spec, lease, self.capabilities().accelerator, admission)))
     }
+
+    fn is_here(&self) -> bool {
+        false
+    }
+
+    async fn neighbours(&self, run: &str) -> Result<Vec<Neighbour>, ProvisionError> {
+        let instances = self.client.instances(Deadline::after(LOOK)).await?;
+        let others = instances.into_iter().filter(|instance| instance.is_up());
+        Ok(others.filter_map(|instance| neighbour(instance, run)).collect())
+    }
+}
+
+/// An instance that is not of this run.
+fn neighbour(instance: Instance, run: &str) -> Option<Neighbour> {
+    let mark = instance.mark();
+    if mark.as_ref().is_some_and(|mark| mark.run == run) {
+        return None;
+    }
+    let Instance { name, created_at, last_used_at, .. } = instance;
+    let identity = format!("instance {name}, made {created_at}, started {last_used_at}");
+    Some(Neighbour { name, identity, of_another_run: mark.is_some(), processes: Vec::new() })
 }
 
 /// Held by one creation on this computer at a time.

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    process::{alive, kill_members, with_environment},
+    process::{ProcessIdentity, alive, kill_members, with_environment},
     receipt::{ReleasedResource, ResourceKind},
 };
 
@@ -75,6 +75,20 @@ impl Containment {
         text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
+    /// What runs inside, and what bears the lease's mark.
+    pub(crate) fn processes(&self, lease: &str) -> Vec<ProcessIdentity> {
+        alive(self.everything(lease)).into_iter().filter_map(|pid| ProcessIdentity::of(pid).ok()).collect()
+    }
+
+    /// A process that its owner started just before dying may still be on its way into the group: it has the mark.
+    fn everything(&self, lease: &str) -> Vec<i32> {
+        let mut found = with_environment(MARK, lease);
+        found.extend(self.members(lease));
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
     /// Kills what is inside, removes the group, and says what is gone.
     pub(crate) fn remove(&self, lease: &str) -> Vec<ReleasedResource> {
         if let Self::CgroupV2 { path } = self
@@ -83,8 +97,7 @@ impl Containment {
             // Kernels before 5.14 have no such file; the processes are killed one by one below.
             tracing::debug!(%error, path = %path.display(), "cgroup.kill");
         }
-        // A process that its owner started just before dying may still be on its way into the group: it has the mark.
-        let processes = || with_environment(MARK, lease).into_iter().chain(self.members(lease)).collect();
+        let processes = || self.everything(lease);
         let killed = kill_members(processes, KILL_LIMIT);
         tracing::debug!(lease, ?killed, "killed the lease's processes");
         let mut released = vec![ReleasedResource {

@@ -79,6 +79,7 @@ impl Lease {
             machine: machine.to_owned(),
             owner: Some(owner),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()),
+            memory: None,
             containment: Containment::Mark,
             remotes: Vec::new(),
         };
@@ -108,7 +109,7 @@ impl Lease {
 
     /// How to take another lease in the same ledger and run, also after this one is used up.
     pub(crate) fn successor(&self) -> Successor {
-        Successor { ledger: self.ledger.clone(), run: self.entry.run.clone() }
+        Successor { ledger: self.ledger.clone(), run: self.entry.run.clone(), memory: self.entry.memory }
     }
 
     /// The lease's id.
@@ -163,6 +164,16 @@ impl Lease {
         make_private_dir(&path).map_err(LeaseError::writing(what))
     }
 
+    /// Writes down how much of this computer's memory the machine may take.
+    pub(crate) fn grant(&mut self, memory: u64) -> Result<(), LeaseError> {
+        self.entry.memory = Some(memory);
+        self.record()
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// Writes down that the lease holds `remote`, which is made only afterwards.
     ///
     /// # Errors
@@ -203,11 +214,21 @@ impl Lease {
 pub(crate) struct Successor {
     ledger: Ledger,
     run: String,
+    memory: Option<u64>,
 }
 
 impl Successor {
     pub(crate) fn acquire(&self, machine: &str) -> Result<Lease, LeaseError> {
         Lease::acquire(&self.ledger, &self.run, machine)
+    }
+
+    /// A lease that takes the place of the one before, and its memory.
+    pub(crate) fn succeed(&self, machine: &str) -> Result<Lease, LeaseError> {
+        let mut lease = self.acquire(machine)?;
+        if let Some(memory) = self.memory {
+            lease.grant(memory)?;
+        }
+        Ok(lease)
     }
 }
 

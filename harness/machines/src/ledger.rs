@@ -25,6 +25,9 @@ pub struct LedgerEntry {
     pub owner: Option<ProcessIdentity>,
     /// When the lease was taken, in seconds since 1970.
     pub created: u64,
+    /// The most memory of this computer's that the machine may take, in bytes; none where it takes none of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// What holds the machine's processes together.
     pub containment: Containment,
     /// What it holds at other programs and servers.
@@ -74,9 +77,14 @@ impl Ledger {
         &self.state
     }
 
+    /// The directory of the entries.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.state.join("ledger")
+    }
+
     /// The file of a lease's entry.
     pub fn entry_path(&self, lease: &str) -> PathBuf {
-        self.state.join("ledger").join(format!("{lease}.json"))
+        self.directory().join(format!("{lease}.json"))
     }
 
     /// The own directory of a lease.
@@ -108,7 +116,7 @@ impl Ledger {
         file.write_all(b"\n")?;
         file.sync_all()?;
         fs::rename(&draft, &path)?;
-        File::open(self.state.join("ledger"))?.sync_all()
+        File::open(self.directory())?.sync_all()
     }
 
     /// The entry of a lease, `None` when there is none.
@@ -140,7 +148,7 @@ impl Ledger {
     /// # Errors
     /// When the directory or an entry cannot be read; a ledger that was never used is empty.
     pub fn entries(&self) -> io::Result<Vec<LedgerEntry>> {
-        let files = match fs::read_dir(self.state.join("ledger")) {
+        let files = match fs::read_dir(self.directory()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             files => files?,
         };
@@ -187,6 +195,7 @@ mod tests {
             machine: format!("machine-{lease}"),
             owner,
             created: 1,
+            memory: None,
             containment: Containment::Mark,
             remotes: Vec::new(),
             directories: vec!["/nowhere".into()],

@@ -5,6 +5,7 @@
 //! which gives a [`Guest`](guest::Guest) once booted and a receipt once destroyed. Whatever dies
 //! in between, the reaper undoes.
 
+pub mod budget;
 mod containment;
 pub mod deadline;
 pub mod disk_image;
@@ -15,6 +16,7 @@ mod launch;
 pub mod lease;
 pub mod ledger;
 pub mod mark;
+pub mod neighbours;
 pub mod paths;
 pub mod process;
 pub mod program;

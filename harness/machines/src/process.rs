@@ -29,7 +29,11 @@ impl ProcessIdentity {
     /// # Errors
     /// When `/proc` cannot be read.
     pub fn current() -> io::Result<Self> {
-        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        Self::of(rustix::process::getpid().as_raw_nonzero().get())
+    }
+
+    /// The process that has this id now.
+    pub(crate) fn of(pid: i32) -> io::Result<Self> {
         let (_, start_time) = read_stat(pid)?;
         Ok(Self { pid, start_time, boot_id: boot_id()? })
     }

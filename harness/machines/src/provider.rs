@@ -14,10 +14,12 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use crate::{
+    budget::Admission,
     deadline::Deadline,
     disk_image::DiskImage,
     guest::{Guest, TransportError},
     lease::{Lease, LeaseError},
+    neighbours::Neighbour,
     receipt::Destroyed,
 };
 
@@ -220,6 +222,20 @@ pub trait Provider: Send + Sync {
         lease: Lease,
         deadline: Deadline,
     ) -> Result<Box<dyn Machine>, ProvisionError>;
+
+    /// Whether its machines take memory of this computer's, which the caller lets them in to ([`Lease::admit`]). One whose
+    /// machines are elsewhere lets them in itself, and says so at [`Machine::admission`].
+    fn is_here(&self) -> bool {
+        true
+    }
+
+    /// What runs where its machines do and is not of the run `run`, beyond what the ledger tells.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    async fn neighbours(&self, _run: &str) -> Result<Vec<Neighbour>, ProvisionError> {
+        Ok(Vec::new())
+    }
 }
 
 /// A machine as seen from outside. Dropping it kills it and removes what it left.
@@ -227,6 +243,11 @@ pub trait Provider: Send + Sync {
 pub trait Machine: Send + Sync {
     /// The name from the machine's spec.
     fn name(&self) -> &str;
+
+    /// What ran when its provider let it in; none where the caller did.
+    fn admission(&self) -> Option<Admission> {
+        None
+    }
 
     /// Waits until the guest takes commands.
     async fn guest(&mut self, deadline: Deadline) -> Result<Guest, BootError>;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::process::ProcessIdentity;
+
 /// What kind of thing a machine left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -53,6 +55,8 @@ pub struct Destroyed {
     pub machine: String,
     /// The lease's id.
     pub lease: String,
+    /// The processes that were found in the lease, and were ended.
+    pub processes: Vec<ProcessIdentity>,
     /// Each thing that the lease held.
     pub resources: Vec<ReleasedResource>,
 }
@@ -82,7 +86,8 @@ mod tests {
     #[test]
     fn a_receipt_is_clean_only_if_everything_it_lists_is_gone() {
         let item = |gone| ReleasedResource { kind: ResourceKind::Directory, name: "/d".into(), gone };
-        let receipt = |resources| Destroyed { machine: "m".into(), lease: "l".into(), resources };
+        let receipt =
+            |resources| Destroyed { machine: "m".into(), lease: "l".into(), processes: Vec::new(), resources };
         assert!(receipt(vec![item(true)]).is_clean());
         assert!(!receipt(vec![item(true), item(false)]).is_clean());
         assert!(!receipt(vec![]).is_clean());

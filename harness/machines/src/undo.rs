@@ -20,6 +20,7 @@ use crate::{
 /// a directory must never reach into a mount; the entry last, and only when nothing is left. Until then it names what
 /// is left and no more: the engine that a removed container belonged to need not answer ever again.
 pub(crate) fn undo(ledger: &Ledger, entry: &LedgerEntry) -> Destroyed {
+    let processes = entry.containment.processes(&entry.lease);
     let mut resources = entry.containment.remove(&entry.lease);
     let mut left = LedgerEntry { remotes: Vec::new(), directories: Vec::new(), ..entry.clone() };
     for remote in &entry.remotes {
@@ -43,7 +44,7 @@ pub(crate) fn undo(ledger: &Ledger, entry: &LedgerEntry) -> Destroyed {
         name: path.display().to_string(),
         gone: !path.exists(),
     });
-    Destroyed { machine: entry.machine.clone(), lease: entry.lease.clone(), resources }
+    Destroyed { machine: entry.machine.clone(), lease: entry.lease.clone(), processes, resources }
 }
 
 fn unmount_below(dir: &Path) -> Vec<ReleasedResource> {
@@ -109,6 +110,7 @@ mod tests {
             machine: "m".into(),
             owner: None,
             created: 0,
+            memory: None,
             containment: Containment::Mark,
             remotes: Vec::new(),
             directories: vec![directory],

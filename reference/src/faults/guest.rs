@@ -142,6 +142,12 @@ pub(super) const FAULTS: &[Fault] = &[
         ["teardown.clean"],
         "a file system is left mounted in the machine's lease directory, on a mount point that cannot be removed"
     ),
+    scripted!(
+        "bystander-in-lease",
+        Teardown,
+        ["resources.budget"],
+        "a machine of another run bears the mark of this one's lease, so that its removal ends both"
+    ),
 ];
 
 /// A script that has a place for the chain that the one in git replaced.

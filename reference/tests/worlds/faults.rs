@@ -27,6 +27,7 @@ const CRITERIA: [&str; 43] = [
     "lifecycle.resize",
     "lifecycle.upgrade",
     "ordering.race-free",
+    "resources.budget",
     "resources.peak-disk",
     "resources.peak-memory",
     "secrets.each-recipient",

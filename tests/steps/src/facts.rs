@@ -173,6 +173,18 @@ pub(crate) fn it_ran_another_system_before(record: &Record) -> Result<()> {
     Ok(())
 }
 
+/// A machine was let in before it ran, with its own memory counted.
+pub(crate) fn every_machine_was_let_in(record: &Record) -> Result<()> {
+    let admissions = &facts(&record.budget, "the budget")?.admissions;
+    ensure!(!admissions.is_empty(), "no machine was let in");
+    for admission in admissions {
+        let own = admission.running.iter().find(|share| share.name == admission.machine);
+        ensure!(own.is_some_and(|own| own.memory_bytes > 0), "{} has no share", admission.machine);
+        ensure!(admission.host_bytes > 0, "the host has no memory");
+    }
+    Ok(())
+}
+
 /// The machine's processes and directories were looked for, and each is gone.
 pub(crate) fn everything_was_looked_for_and_is_gone(record: &Record) -> Result<()> {
     let items = &facts(&record.teardown, "the teardown")?.items;

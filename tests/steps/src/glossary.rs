@@ -67,6 +67,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("needs state that only its first activation makes", "state-gone-at-reboot"),
     ("is set up for the memory of its first start", "sized-at-first-start"),
     ("is proven on a machine that leaves a directory that cannot be removed", "mount-left-busy"),
+    ("is proven on a machine whose removal ends another run's as well", "bystander-in-lease"),
 ];
 
 /// What a mismatch is about, to the criterion that reports it.
@@ -110,6 +111,7 @@ const NOUNS: &[(&str, &str)] = &[
     ("answer", "services.http"),
     ("memory", "resources.peak-memory"),
     ("disk", "resources.peak-disk"),
+    ("budget", "resources.budget"),
     ("reboot", "lifecycle.reboot"),
     ("resize", "lifecycle.resize"),
     ("upgrade", "lifecycle.upgrade"),

@@ -226,7 +226,7 @@ impl QemuProvider {
         }
         self.boot(
             spec,
-            successor.acquire(&spec.name)?,
+            successor.succeed(&spec.name)?,
             Some(format!("the stage did not restore and was deleted: {error}")),
         )
         .await

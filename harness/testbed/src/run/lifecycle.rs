@@ -53,13 +53,16 @@ impl Action {
         match self {
             Self::Reboot => machine.reboot(deadline).await,
             Self::Resize => {
-                let memory = u64::from(declared.memory);
-                // Whole MiB, as providers want them.
-                let larger = (memory + memory / 2) >> 20 << 20;
+                let larger = larger(declared.memory.into());
                 machine.resize(MachineSize { memory: larger, cpus: declared.cpus.into() }, deadline).await
             }
         }
     }
+}
+
+/// What becomes of a machine's memory: half as much again, in whole MiB, as providers want them.
+pub(super) const fn larger(memory: u64) -> u64 {
+    (memory + memory / 2) >> 20 << 20
 }
 
 /// Does it, and observes everything again. Its troubles leave it unavailable: what was observed before stands.
@@ -87,6 +90,9 @@ async fn act(
     machine: &mut dyn Machine,
     session: &mut Session,
 ) -> Result<LifecycleObservation, RunError> {
+    if matches!(action, Action::Resize) {
+        setting.check_growth(larger(setting.host.machine.memory.into())).await?;
+    }
     let (before, since) = boot(session).await?;
     let began = Instant::now();
     let guest = match action.perform(setting, machine, session.deadline).await {

@@ -7,6 +7,7 @@
 //! from the previous revision. What they recorded is judged only after every
 //! machine is gone, so that the teardown is among the facts.
 
+mod budget;
 mod builds;
 mod deprived;
 mod error;

@@ -147,7 +147,7 @@ impl Selection {
 const fn reach_of(need: Need) -> Reach {
     match need {
         Need::Source | Need::Sops | Need::OwnLeaks => Reach::Source,
-        Need::Blank | Need::Teardown => Reach::Blank,
+        Need::Blank | Need::Budget | Need::Teardown => Reach::Blank,
         Need::Bootstrap => Reach::Bootstrapped,
         Need::Switch
         | Need::System

@@ -46,13 +46,14 @@ pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBun
         let captures = captures(&setting.attachments())?;
         record.egress = Observed::of(setting.network.egress(captures.iter().map(PathBuf::as_path)));
     }
+    let mut receipts = setting.receipts();
+    receipts.extend(subject.receipt);
+    record.budget = setting.beside.observation(&receipts);
     record.own_leaks = own_leaks(&setting, &subject.argv, &mut record)?;
 
     let out = setting.plan.out.clone();
     let selection = setting.selection.clone();
     fs::rename(&setting.partial, &out).map_err(RunError::io(format!("moving the bundle to {}", out.display())))?;
-    let mut receipts = setting.receipts();
-    receipts.extend(subject.receipt);
     let (stopwatch, controller_receipt) = setting.release();
     receipts.push(controller_receipt);
     record.teardown = match subject.unseen_end {
@@ -125,6 +126,7 @@ fn own_leaks(
     search.clean("resize", &mut record.resize);
     search.clean("upgrade", &mut record.upgrade);
     search.clean("egress", &mut record.egress);
+    search.clean("budget", &mut record.budget);
     if let Some(clean) = search.cleaned("expectations", &record.expectations) {
         record.expectations = clean;
     }

@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Phase, Plan, RunError, Selection,
+    budget::Beside,
     guest::{OBSERVER_PATH, Session},
     guest_network::GuestNetwork,
     known::KnownSecrets,
@@ -67,6 +68,7 @@ pub(super) struct Setting<'a> {
     /// Set before the commit is announced, so that whoever waited for that has it.
     known: OnceLock<KnownSecrets>,
     destroyed: Mutex<Vec<Destroyed>>,
+    pub(super) beside: Beside,
     /// Whether any machine was forked; one whose stage does not work boots instead.
     forked: AtomicBool,
 }
@@ -118,6 +120,7 @@ impl<'a> Setting<'a> {
             committed: watch::Sender::new(None),
             known: OnceLock::new(),
             destroyed: Mutex::default(),
+            beside: Beside::default(),
             forked: AtomicBool::new(false),
             host,
             plan,
@@ -172,10 +175,12 @@ impl<'a> Setting<'a> {
             priority,
         };
         machines.check_disk(&spec)?;
-        let lease = Lease::acquire(&self.ledger, &self.context.run, &spec.name)?;
-        // Building the image is not the machine's time.
+        let mut lease = Lease::acquire(&self.ledger, &self.context.run, &spec.name)?;
+        self.admit(machines.provider.as_ref(), name, &mut lease).await?;
+        // Neither building the image nor waiting for its turn is the machine's time.
         let deadline = Deadline::after(self.host.machine.deadline.into());
         let mut machine = machines.provider.create(&spec, lease, deadline).await?;
+        machine.admission().into_iter().for_each(|admission| self.beside.admitted(admission));
         if matches!(machine.evidence().start, Start::Fork { .. }) {
             self.forked.store(true, Ordering::Relaxed);
         }
@@ -249,6 +254,14 @@ impl<'a> Setting<'a> {
             context.provider = Provider::Ssh.word().to_owned();
         }
         context
+    }
+
+    pub(super) fn run(&self) -> &str {
+        &self.context.run
+    }
+
+    pub(super) const fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Ends everything that the run holds on the controller, and says what became of it.

@@ -89,7 +89,8 @@ pub(super) async fn run(setting: &Setting<'_>) -> Result<Subject, RunError> {
     } else {
         setting.inject_at_teardown(machine.as_ref()).await?;
         let attachments = setting.attachments();
-        subject.receipt = Some(setting.stopwatch.time(Phase::Teardown, machine.destroy(Some(&attachments))).await?);
+        subject.receipt =
+            Some(setting.stopwatch.time(Phase::Teardown, setting.destroy(machine, Some(&attachments))).await?);
     }
     Ok(subject)
 }

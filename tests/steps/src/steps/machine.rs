@@ -61,6 +61,11 @@ fn disk_left(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds("resources.peak-disk")?)
 }
 
+#[then("all that ran at the same time fits the computer, and nobody else's machine was touched")]
+fn budget(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("resources.budget", facts::every_machine_was_let_in)?)
+}
+
 #[then("no two of them can get into each other's way")]
 fn race_free(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds_by("ordering.race-free", facts::units_were_traced)?)
