@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{rebuild::JobResult, source::CredentialSighting};
+use crate::{rebuild::JobResult, source::CredentialSighting, starts::UnitStarts};
 
 /// The blank machine, before anything of the host reached it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +98,9 @@ pub struct SystemObservation {
     pub units: Vec<UnitObservation>,
     /// Failures in the journal since the switch began.
     pub journal: JournalObservation,
+    /// Where a unit failed: every unit that was started since the switch began, so that its failure can be understood.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub starts: BTreeMap<String, UnitStarts>,
     /// Target of /run/current-system, resolved.
     pub running_system: Option<String>,
     /// Target of /run/booted-system, resolved; none where no generation was booted yet.

@@ -21,6 +21,7 @@ pub mod record;
 pub mod request;
 pub mod served;
 pub mod source;
+pub mod starts;
 
 pub use digest::Digest;
 pub use expectations::Expectations;

@@ -110,14 +110,19 @@ fn matches() -> Vec<String> {
     terms
 }
 
-fn read(since_us: u64, terms: &[String], fields: &str) -> anyhow::Result<Vec<Map<String, Value>>> {
+/// The entries since `since_us` that match `terms`, with their time and these fields.
+pub(crate) fn read(since_us: u64, terms: &[String], fields: &str) -> anyhow::Result<Vec<Map<String, Value>>> {
     let since = format!("--since=@{}.{:06}", since_us / 1_000_000, since_us % 1_000_000);
     let fields = format!("--output-fields={fields}");
     let mut arguments = vec!["--no-pager", "--quiet", "--output=json", &fields, &since];
     arguments.extend(terms.iter().map(String::as_str));
-    let output = program::output("journalctl", &arguments)?;
+    Ok(entries(&program::output("journalctl", &arguments)?)?)
+}
+
+/// What `journalctl --output=json` writes: one document a line.
+pub(crate) fn entries(output: &[u8]) -> serde_json::Result<Vec<Map<String, Value>>> {
     let lines = output.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-    Ok(lines.map(serde_json::from_slice).collect::<Result<_, _>>()?)
+    lines.map(serde_json::from_slice).collect()
 }
 
 /// Sorts entries into failures and gaps. Whether a canceled job matters is not for us to say.
@@ -164,7 +169,7 @@ fn last_lines(entries: &[Map<String, Value>]) -> BTreeMap<String, Vec<String>> {
 }
 
 /// A field's text. journalctl writes a list of numbers for a value that is no UTF-8, and a list for a repeated field.
-fn text(entry: &Map<String, Value>, field: &str) -> String {
+pub(crate) fn text(entry: &Map<String, Value>, field: &str) -> String {
     match entry.get(field) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(list)) => {
@@ -218,13 +223,9 @@ mod tests {
 {"__REALTIME_TIMESTAMP":"14","MESSAGE":"Missed 3 kernel messages","MESSAGE_ID":"e9bf28e6e834481bb6f48f548ad13606"}
 "#;
 
-    fn entries(text: &str) -> Vec<Map<String, Value>> {
-        text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
     #[test]
     fn failures_and_gaps_are_told_apart() {
-        let journal = sort(&entries(ENTRIES));
+        let journal = sort(&entries(ENTRIES.as_bytes()).unwrap());
         assert_eq!(journal.entries, 5);
         assert_eq!(journal.gaps, ["Suppressed 7 messages from /system.slice/d.service", "Missed 3 kernel messages"]);
         let failures: Vec<_> =
@@ -244,7 +245,7 @@ mod tests {
             .map(|n| format!("{{\"_SYSTEMD_UNIT\":\"b.service\",\"MESSAGE\":\"line {n}\"}}\n"))
             .chain(["{\"_SYSTEMD_UNIT\":\"init.scope\",\"UNIT\":\"b.service\",\"MESSAGE\":\"Failed.\"}".to_owned()])
             .collect();
-        let tails = last_lines(&entries(&lines));
+        let tails = last_lines(&entries(lines.as_bytes()).unwrap());
         let tail = &tails["b.service"];
         assert_eq!((tail.len(), tail[0].as_str(), tail[TAIL - 1].as_str()), (TAIL, "line 11", "Failed."));
     }

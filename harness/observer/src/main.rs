@@ -19,6 +19,7 @@ mod recorder;
 mod search;
 mod secrets;
 mod sockets;
+mod starts;
 mod system;
 mod unit_files;
 mod units;

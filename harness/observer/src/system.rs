@@ -1,6 +1,7 @@
 //! Everything that one round trip brings back.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
     thread,
@@ -10,7 +11,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use coldproof_evidence::{guest::SystemObservation, request::ObserveRequest};
 
-use crate::{bus::Bus, checkout, journal, manager, secrets, sockets, unit_files, units};
+use crate::{bus::Bus, checkout, journal, manager, secrets, sockets, starts, unit_files, units};
 
 /// How long units that are on their way are waited for, so that what is observed is a settled system.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,7 +33,9 @@ pub(crate) fn observe(request: &ObserveRequest) -> anyhow::Result<SystemObservat
     let units = units?;
     let mut journal = journal.map_err(|_| anyhow!("reading the journal ended in a panic"))?;
     let failed = units.iter().filter(|unit| unit.active_state == "failed").map(|unit| unit.name.as_str());
-    let failed = failed.chain(journal.failures.iter().map(|failure| failure.unit.as_str())).collect();
+    let failed: BTreeSet<_> = failed.chain(journal.failures.iter().map(|failure| failure.unit.as_str())).collect();
+    // Where nothing failed nobody wants to know, and the guest is spared the questions.
+    let starts = if failed.is_empty() { BTreeMap::new() } else { starts::observe(&mut bus, request.since_us) };
     journal.tails = journal::tails(request.since_us, &failed);
     let checkout = checkout::observe(Path::new(&request.checkout));
     let running_system = resolved(RUNNING);
@@ -41,6 +44,7 @@ pub(crate) fn observe(request: &ObserveRequest) -> anyhow::Result<SystemObservat
         system_state: manager::system_state(&mut bus)?,
         units,
         journal,
+        starts,
         profile_system: resolved(PROFILE),
         system_version: running_system.as_deref().and_then(version),
         running_system,

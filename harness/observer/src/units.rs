@@ -10,7 +10,7 @@ use crate::{
     manager::{ListedUnit, get_property, list_units, manager_call},
 };
 
-const UNIT: &str = "org.freedesktop.systemd1.Unit";
+pub(crate) const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const SERVICE: &str = "org.freedesktop.systemd1.Service";
 
 /// What a service is asked for, beyond what the list has.
@@ -94,7 +94,7 @@ fn properties_of(unit: &ListedUnit) -> &'static [[&'static str; 2]] {
 }
 
 /// A unit may leave systemd's memory between the list and the question; that is no error.
-fn unless_unloaded(answer: Result<Vec<u8>, BusError>) -> Result<Option<Vec<u8>>, BusError> {
+pub(crate) fn unless_unloaded(answer: Result<Vec<u8>, BusError>) -> Result<Option<Vec<u8>>, BusError> {
     match answer {
         Ok(body) => Ok(Some(body)),
         Err(BusError::Failed(..)) => Ok(None),

@@ -1,6 +1,7 @@
 //! `convergence.*`: one switch, without a failure, to a state that a second switch leaves alone.
 
 mod jobs;
+mod starts;
 mod switch;
 mod units;
 mod words;

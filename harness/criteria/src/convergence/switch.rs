@@ -6,7 +6,7 @@ use coldproof_evidence::{
     rebuild::RebuildObservation,
 };
 
-use super::{HARMLESS_JOBS, jobs::jobs, words::last_lines};
+use super::{HARMLESS_JOBS, jobs::jobs, starts::suspicions, words::last_lines};
 use crate::{
     criterion::{Criterion, Requires},
     identity,
@@ -78,19 +78,26 @@ fn one_switch(record: &Record) -> Option<Judgement> {
     if switch.exit_code.is_none() && switch.signal.is_none() {
         judgement.doubt("the recorder did not see the switch end");
     } else {
-        judgement.subject(switch_mismatch("the switch", switch));
+        let seen = record.system.facts().map(suspicions).unwrap_or_default();
+        judgement.subject(failed_switch("the switch", switch, &seen));
     }
     Some(judgement)
 }
 
 pub(crate) fn switch_mismatch(which: &str, switch: &RebuildObservation) -> Option<Mismatch> {
+    failed_switch(which, switch, "")
+}
+
+/// `seen` is what else may explain the failure, in lines that each begin with a line's end.
+fn failed_switch(which: &str, switch: &RebuildObservation, seen: &str) -> Option<Mismatch> {
     (!succeeded(switch)).then(|| {
         mismatch(
             which,
             "exit code 0 and no failed activation snippet",
             status(switch),
             format!(
-                "the first failure counts, a later switch often heals it; the output ends with: {}",
+                "the first failure counts, a later switch often heals it{seen}{}the output ends with: {}",
+                if seen.is_empty() { "; " } else { "\n" },
                 last_lines(&switch.output).unwrap_or_else(|| "nothing".to_owned())
             ),
         )

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use coldproof_evidence::{
     Mismatch, Record,
-    guest::{JournalObservation, SystemObservation, UnitObservation},
+    guest::{JournalFailure, JournalObservation, SystemObservation, UnitObservation},
 };
 
-use super::{HARMLESS_JOBS, ONE_SWITCH, jobs::jobs, unmet, words::last_lines};
+use super::{HARMLESS_JOBS, ONE_SWITCH, jobs::jobs, starts::FailedStart, unmet, words::last_lines};
 use crate::{
     criterion::{Criterion, Requires},
     judgement::{Judgement, mismatch, or_nothing},
@@ -36,6 +36,9 @@ pub(crate) const RUNNING: Criterion = Criterion::new(
 /// `convergence.one-switch` judges.
 const SWITCH_UNIT: &str = "nixos-rebuild-switch-to-configuration.service";
 
+/// What the units begin with in which the harness runs the rebuild.
+const OUR_UNITS: &str = "coldproof-";
+
 /// Where the units that a configuration brings along live; the image's own are in /usr/lib.
 const HOST_UNIT_DIRS: [&str; 2] = ["/etc/systemd/system", "/run/systemd/system"];
 
@@ -47,7 +50,8 @@ type Failures<'r> = BTreeMap<&'r str, Failure>;
 fn no_failures(record: &Record) -> Option<Judgement> {
     let switch = record.switch.facts()?;
     let mut judgement = Judgement::new("the switch ran no job");
-    let journal = record.system.facts().map(|system| &system.journal);
+    let system = record.system.facts();
+    let journal = system.map(|system| &system.journal);
     let (jobs, doubt) = jobs(switch, journal);
     doubt.into_iter().for_each(|cause| judgement.doubt(cause));
     let mut failures = Failures::new();
@@ -62,7 +66,7 @@ fn no_failures(record: &Record) -> Option<Judgement> {
         Some(journal) => {
             journal_doubts(journal, &mut judgement);
             for failure in &journal.failures {
-                if !is_harmless(&failure.kind, &failure.result) {
+                if !is_harmless(failure) {
                     let text = format!("{} {}", failure.kind.replace('-', " "), failure.result);
                     failures.entry(&failure.unit).or_default().insert(text);
                 }
@@ -77,16 +81,22 @@ fn no_failures(record: &Record) -> Option<Judgement> {
         judgement.doubt(format!("blocked by {}: the switch started no unit", ONE_SWITCH.name));
     }
     for unit in units {
-        judgement.subject(failures.get(unit).map(|what| failed(unit, what, journal, &failures)));
+        judgement.subject(failures.get(unit).map(|what| failed(unit, what, system, &failures)));
     }
     Some(judgement)
 }
 
-fn is_harmless(kind: &str, result: &str) -> bool {
-    match kind {
-        "job-result" => HARMLESS_JOBS.contains(&result),
-        _ => result == "success",
+/// Whether what the journal tells of is no failure after all.
+pub(super) fn is_harmless(failure: &JournalFailure) -> bool {
+    match failure.kind.as_str() {
+        "job-result" => HARMLESS_JOBS.contains(&failure.result.as_str()),
+        _ => failure.result == "success",
     }
+}
+
+/// Whether the unit is the switch itself, which runs beside all that it starts.
+pub(super) fn is_the_switch(unit: &str) -> bool {
+    unit == SWITCH_UNIT || unit.starts_with(OUR_UNITS)
 }
 
 fn journal_doubts(journal: &JournalObservation, judgement: &mut Judgement) {
@@ -98,19 +108,19 @@ fn journal_doubts(journal: &JournalObservation, judgement: &mut Judgement) {
     }
 }
 
-fn failed(unit: &str, what: &Failure, journal: Option<&JournalObservation>, all: &Failures<'_>) -> Mismatch {
-    let lines = journal.and_then(|journal| journal.tails.get(unit)).and_then(|lines| last_lines(lines));
+fn failed(unit: &str, what: &Failure, system: Option<&SystemObservation>, all: &Failures<'_>) -> Mismatch {
     let remedy = if kept_back(what) {
         let causes: Vec<_> = all.iter().filter(|(_, what)| !kept_back(what)).map(|(unit, _)| *unit).collect();
         let causes = if causes.is_empty() { "none that was seen".to_owned() } else { causes.join(", ") };
         format!("systemd did not start it, because a unit that it requires did not start; failed themselves: {causes}")
     } else {
-        match lines {
-            Some(lines) => format!("a later success does not undo it; the unit's last words: {lines}"),
-            None => format!(
-                "a later success does not undo it; prove with --keep and read `journalctl -u {unit}` in the guest"
-            ),
-        }
+        let lines = system.and_then(|system| system.journal.tails.get(unit)).and_then(|lines| last_lines(lines));
+        let words = match lines {
+            Some(lines) => format!("the unit's last words: {lines}"),
+            None => format!("prove with --keep and read `journalctl -u {unit}` in the guest"),
+        };
+        let start = system.and_then(|system| FailedStart::of(unit, system));
+        format!("a later success does not undo it; {words}{}", start.map(|start| start.told()).unwrap_or_default())
     };
     let what: Vec<_> = what.iter().map(String::as_str).collect();
     mismatch(unit, "no failure since the switch began", what.join(", "), remedy)
