@@ -1,10 +1,13 @@
 //! `coverage.complete`: nothing that the host declares escapes the proof unnoticed.
 
+use std::collections::BTreeSet;
+
 use coldproof_evidence::{
-    Expectations, Mismatch, Record,
+    Expectations, Mismatch, Observed, Record,
     expectations::Waiver,
     guest::{EvaluatedConfiguration, Listener, SystemObservation},
     source::SopsFileObservation,
+    swarm::SwarmObservation,
 };
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use url::Url;
@@ -17,7 +20,7 @@ use crate::{
 
 pub(crate) const COMPLETE: Criterion = Criterion::new(
     "coverage.complete",
-    "the secrets, sops keys, units and listeners that the host has are those that the host definition checks; \
+    "the secrets, sops keys, units, listeners and stacks that the host has are those that the host definition checks; \
      anything more is waived with a reason",
     &[Need::Sops],
     complete,
@@ -26,7 +29,7 @@ pub(crate) const COMPLETE: Criterion = Criterion::new(
 // A revision that does not evaluate fails the switch, and does not tell what it declares.
 .blocked_by(&["convergence.one-switch"]);
 
-const KINDS: [&str; 5] = ["unit:", "secret:", "sops-key:", "listener:", "source-form:"];
+const KINDS: [&str; 6] = ["unit:", "secret:", "sops-key:", "listener:", "stack:", "source-form:"];
 
 fn complete(record: &Record) -> Option<Judgement> {
     let sops = record.sops.facts()?;
@@ -41,6 +44,11 @@ fn complete(record: &Record) -> Option<Judgement> {
     }
     if let Some(system) = record.system.facts() {
         listeners(system, expected, &waived, &mut judgement);
+        match &system.swarm {
+            Observed::Facts { facts, .. } => stacks(facts, expected, &waived, &mut judgement),
+            Observed::Unavailable { cause } => judgement.doubt(format!("the stacks could not be observed: {cause}")),
+            Observed::NotObserved => {}
+        }
     }
     Some(judgement)
 }
@@ -66,7 +74,7 @@ fn waivers(waivers: &[Waiver], judgement: &mut Judgement) -> GlobSet {
 fn bad_waiver(what: &str, got: &str) -> Mismatch {
     mismatch(
         format!("[coverage] waive `{what}`"),
-        "unit:NAME, secret:NAME, sops-key:FILE#KEY, listener:PORT or source-form:SCHEME, and a reason",
+        "unit:NAME, secret:NAME, sops-key:FILE#KEY, listener:PORT, stack:NAME or source-form:SCHEME, and a reason",
         got,
         "say what is waived and why, or remove the waiver",
     )
@@ -139,6 +147,18 @@ fn listeners(system: &SystemObservation, expected: &Expectations, waived: &GlobS
         judgement.subject((!covered).then(|| {
             let got = format!("{} listens on {}/{}", listener.process, listener.port, listener.protocol);
             undeclared(&what, "a port that [tls] or a [services] URL probes", &got, "[services.NAME] with `url`")
+        }));
+    }
+}
+
+fn stacks(swarm: &SwarmObservation, expected: &Expectations, waived: &GlobSet, judgement: &mut Judgement) {
+    let running: BTreeSet<_> = swarm.services.iter().filter_map(|service| service.stack.as_deref()).collect();
+    for stack in running {
+        let what = format!("stack:{stack}");
+        let covered = waived.is_match(&what) || expected.stacks.values().any(|declared| declared.stack == stack);
+        judgement.subject((!covered).then(|| {
+            let got = "the swarm runs it, the host definition does not check it";
+            undeclared(&what, "a stack of the host definition", got, "[services.NAME] with `stack` and `replicas`")
         }));
     }
 }

@@ -73,6 +73,7 @@ pub static CRITERIA: &[Criterion] = &[
     tls::UNKNOWN_NAME,
     services::UNITS,
     services::HTTP,
+    services::STACKS,
     resources::PEAK_MEMORY,
     resources::PEAK_DISK,
     budget::BUDGET,

@@ -53,7 +53,7 @@ mod tests {
     fn globs_select_in_the_order_of_the_table() {
         let names: Vec<_> =
             select(&["services.*", "source.private"]).unwrap().iter().map(|criterion| criterion.name).collect();
-        assert_eq!(names, ["source.private", "services.units", "services.http"]);
+        assert_eq!(names, ["source.private", "services.units", "services.http", "services.stacks"]);
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub struct Expectations {
     pub units: BTreeMap<String, ExpectedUnit>,
     /// Every declared URL, by the service's name in the host definition.
     pub urls: BTreeMap<String, ExpectedUrl>,
+    /// Every declared stack of a Docker swarm, by the service's name in the host definition.
+    #[serde(default)]
+    pub stacks: BTreeMap<String, ExpectedStack>,
     /// Criteria (globs) that the host definition requires beyond those that it declares a subject for.
     pub required: Vec<String>,
     /// Seconds within which the switch must have converged.
@@ -103,8 +106,8 @@ pub struct ExpectedSecret {
 /// An exception from `coverage.complete`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiver {
-    /// What is waived: `unit:NAME`, `secret:NAME`, `sops-key:FILE#KEY`, `listener:PORT` or `source-form:SCHEME`;
-    /// NAME may be a glob.
+    /// What is waived: `unit:NAME`, `secret:NAME`, `sops-key:FILE#KEY`, `listener:PORT`, `stack:NAME` or
+    /// `source-form:SCHEME`; NAME may be a glob.
     pub what: String,
     /// Why.
     pub reason: String,
@@ -150,6 +153,15 @@ pub struct ExpectedUrl {
     pub url: String,
     /// The HTTP status that it must answer with.
     pub status: u16,
+}
+
+/// One declared stack of a Docker swarm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedStack {
+    /// The stack's name.
+    pub stack: String,
+    /// How many tasks all its services have together.
+    pub replicas: u64,
 }
 
 /// The size of the machine on which the host is to be rebuilt.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{rebuild::JobResult, source::CredentialSighting, starts::UnitStarts};
+use crate::{Observed, rebuild::JobResult, source::CredentialSighting, starts::UnitStarts, swarm::SwarmObservation};
 
 /// The blank machine, before anything of the host reached it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +122,9 @@ pub struct SystemObservation {
     pub credentials: Vec<CredentialSighting>,
     /// The guest's checkout: repository path to commit.
     pub checkout_heads: BTreeMap<String, String>,
+    /// What the Docker engine says of its swarm.
+    #[serde(default)]
+    pub swarm: Observed<SwarmObservation>,
 }
 
 /// What an original runs: a host that was there before, and was only read.

@@ -22,6 +22,7 @@ pub mod request;
 pub mod served;
 pub mod source;
 pub mod starts;
+pub mod swarm;
 
 pub use digest::Digest;
 pub use expectations::Expectations;

@@ -20,6 +20,7 @@ mod search;
 mod secrets;
 mod sockets;
 mod starts;
+mod swarm;
 mod system;
 mod unit_files;
 mod units;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use coldproof_evidence::{guest::SystemObservation, request::ObserveRequest};
 
-use crate::{bus::Bus, checkout, journal, manager, secrets, sockets, starts, unit_files, units};
+use crate::{bus::Bus, checkout, journal, manager, secrets, sockets, starts, swarm, unit_files, units};
 
 /// How long units that are on their way are waited for, so that what is observed is a settled system.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,6 +37,7 @@ pub(crate) fn observe(request: &ObserveRequest) -> anyhow::Result<SystemObservat
     // Where nothing failed nobody wants to know, and the guest is spared the questions.
     let starts = if failed.is_empty() { BTreeMap::new() } else { starts::observe(&mut bus, request.since_us) };
     journal.tails = journal::tails(request.since_us, &failed);
+    let swarm = swarm::observe(&units);
     let checkout = checkout::observe(Path::new(&request.checkout));
     let running_system = resolved(RUNNING);
     Ok(SystemObservation {
@@ -55,6 +56,7 @@ pub(crate) fn observe(request: &ObserveRequest) -> anyhow::Result<SystemObservat
         unit_files: unit_files::observe(),
         credentials: checkout.credentials,
         checkout_heads: checkout.heads,
+        swarm,
     })
 }
 

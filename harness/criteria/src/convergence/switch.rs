@@ -1,7 +1,7 @@
 //! The first switch and the second.
 
 use coldproof_evidence::{
-    Mismatch, Record,
+    Mismatch, Observed, Record,
     guest::{SecretObservation, SystemObservation},
     rebuild::RebuildObservation,
 };
@@ -12,7 +12,7 @@ use crate::{
     identity,
     judgement::{Judgement, mismatch, or_nothing},
     need::Need,
-    secrets,
+    secrets, services,
 };
 
 pub(crate) const ONE_SWITCH: Criterion = Criterion::new(
@@ -24,7 +24,8 @@ pub(crate) const ONE_SWITCH: Criterion = Criterion::new(
 
 pub(crate) const IDEMPOTENT: Criterion = Criterion::new(
     "convergence.idempotent",
-    "a second switch exits 0 without a failed job and changes no unit file, no declared secret and not the running system",
+    "a second switch exits 0 without a failed job and changes no unit file, no stack, no declared secret and not the running \
+     system",
     &[Need::System, Need::SecondSwitch, Need::SecondSystem],
     idempotent,
 )
@@ -120,6 +121,7 @@ fn idempotent(record: &Record) -> Option<Judgement> {
         ));
     }
     judgement.subject(unit_file_mismatches(first, second));
+    swarm(first, second, &mut judgement);
     running_system(record, first, second, &mut judgement);
     for (name, before) in &first.secrets {
         if let Some(change) = secret_mismatch(name, before, second.secrets.get(name)) {
@@ -142,6 +144,26 @@ fn running_system(record: &Record, first: &SystemObservation, second: &SystemObs
     match change {
         Some(change) if !identity::toplevel_agrees(record) => judgement.absence(change),
         change => judgement.subject(change),
+    }
+}
+
+/// The stacks of a swarm; a guest that has no engine has none that could change.
+fn swarm(first: &SystemObservation, second: &SystemObservation, judgement: &mut Judgement) {
+    match (&first.swarm, &second.swarm) {
+        (Observed::Facts { facts: before, .. }, Observed::Facts { facts: after, .. }) => {
+            if before.engine || after.engine {
+                let changes = services::changes(before, after);
+                let mismatches = changes.iter().map(|(name, was, is)| {
+                    let (was, is) = (Some(was.as_str()), Some(is.as_str()));
+                    changed(&format!("the service {name} of the swarm"), was, is)
+                });
+                judgement.subject(mismatches);
+            }
+        }
+        (Observed::Unavailable { cause }, _) | (_, Observed::Unavailable { cause }) => {
+            judgement.doubt(format!("the stacks could not be observed: {cause}"));
+        }
+        (Observed::NotObserved, _) | (_, Observed::NotObserved) => {}
     }
 }
 

@@ -19,6 +19,7 @@ const LASTING: &[&str] = &[
     "tls.unknown-name",
     "services.units",
     "services.http",
+    "services.stacks",
 ];
 
 /// The record as it would be had the guest been observed in this state.

@@ -1,4 +1,4 @@
-//! `services.*`: what the host is for.
+//! Each declared unit.
 
 use coldproof_evidence::{Mismatch, Record, expectations::ExpectedUnit, guest::UnitObservation};
 
@@ -17,17 +17,6 @@ pub(crate) const UNITS: Criterion = Criterion::new(
 )
 .requiring(Requires::System)
 .declared_when(|expected| !expected.units.is_empty())
-.of_an_original();
-
-pub(crate) const HTTP: Criterion = Criterion::new(
-    "services.http",
-    "each declared URL answers as declared from outside the guest",
-    &[Need::Http],
-    http,
-)
-.requiring(Requires::System)
-.blocked_by(&["convergence.no-failures", "services.units", "tls.leaf-equals-git", "tls.key-matches"])
-.declared_when(|expected| !expected.urls.is_empty())
 .of_an_original();
 
 /// Types whose active state means that a process runs; `oneshot` is active without one.
@@ -62,33 +51,4 @@ fn unit_mismatch(service: &str, declared: &ExpectedUnit, found: Option<&UnitObse
             format!("a service must stay up by itself: prove with --keep and read `journalctl -u {unit}` in the guest"),
         )
     })
-}
-
-fn http(record: &Record) -> Option<Judgement> {
-    let http = record.http.facts()?;
-    let mut judgement = Judgement::new("the host definition declares no URL");
-    for (service, declared) in &record.expectations.urls {
-        let Some(probe) = http.probes.iter().find(|probe| probe.service == *service) else {
-            judgement.doubt(format!("{} was not probed", declared.url));
-            continue;
-        };
-        let expected = format!("status {}", declared.status);
-        match &probe.status {
-            Ok(status) => judgement.subject((*status != declared.status).then(|| {
-                mismatch(
-                    &declared.url,
-                    expected,
-                    format!("status {status}"),
-                    format!("look at what serves [services.{service}], and at what it needs behind it"),
-                )
-            })),
-            Err(cause) => judgement.absence(mismatch(
-                &declared.url,
-                expected,
-                format!("no answer: {cause}"),
-                "nothing answers from outside the guest: look for a closed port, or a service that listens on loopback only",
-            )),
-        }
-    }
-    Some(judgement)
 }
