@@ -56,7 +56,26 @@ pub struct PypiBinary {
     pub guest_path: String,
 }
 
+/// Room for packages beyond the recipe's own. The file is sparse, and what nobody uses of it costs nothing.
+const ROOM_FOR_MORE: u64 = 1 << 30;
+
 impl Recipe {
+    /// The recipe of an image that has these Debian packages as well. Without any it is the same recipe, and so the same
+    /// image.
+    #[must_use]
+    pub fn with_packages(mut self, packages: impl IntoIterator<Item = String>) -> Self {
+        let before = self.packages.len();
+        for package in packages {
+            if !self.packages.contains(&package) {
+                self.packages.push(package);
+            }
+        }
+        if self.packages.len() > before {
+            self.root_size += ROOM_FOR_MORE;
+        }
+        self
+    }
+
     /// What an image of this recipe is kept under: SHA-256, in hex, over everything above and over
     /// what the builder adds of its own.
     ///
@@ -98,6 +117,15 @@ pub(super) mod tests {
     fn the_key_is_64_hex_digits_and_stable() {
         assert_eq!(recipe().key(), recipe().key());
         assert!(recipe().key().len() == 64 && recipe().key().bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+
+    #[test]
+    fn packages_that_are_not_new_make_no_other_image() {
+        let with = |packages: &[&str]| recipe().with_packages(packages.iter().map(|&name| name.to_owned()));
+        assert_eq!(with(&["git"]).key(), recipe().key());
+        let more = with(&["git", "docker.io", "docker.io"]);
+        assert_eq!(more.packages, ["git", "nix-bin", "docker.io"]);
+        assert!(more.root_size > recipe().root_size && more.key() != recipe().key());
     }
 
     #[rstest]

@@ -5,14 +5,14 @@ use std::{
     path::PathBuf,
 };
 
-use coldproof_machines::{disk_image::DiskImage, ssh_host::SshHost};
+use coldproof_machines::{disk_image::DiskImage, image::Recipe, ssh_host::SshHost};
 use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 use url::Url;
 
 use super::{
-    Commit, Credentials, CriterionGlob, Destination, FileMode, GuestPath, HostName, KeySource, Name, Program,
-    RepositoryPath, Revision, SharedGlob, Size, Span, StorePath, UnitName, Waived, references::AgeRecipient,
+    Commit, Credentials, CriterionGlob, Destination, FileMode, GuestPath, HostName, KeySource, Name, PackageName,
+    Program, RepositoryPath, Revision, SharedGlob, Size, Span, StorePath, UnitName, Waived, references::AgeRecipient,
 };
 
 /// Everything that is declared about one host.
@@ -56,9 +56,17 @@ impl HostDefinition {
     pub fn forwards(&self) -> BTreeSet<u16> {
         let urls = self.services.values().filter_map(|service| match service {
             Service::Http { url, .. } => url.port_or_known_default(),
-            Service::Unit { .. } => None,
+            Service::Unit { .. } | Service::Stack { .. } => None,
         });
         self.tls.iter().map(|tls| tls.port).chain(urls).collect()
+    }
+}
+
+impl HostDefinition {
+    /// The recipe of the image that the host is rebuilt on: `base`, with the packages that it asks for.
+    #[must_use]
+    pub fn recipe(&self, base: &Recipe) -> Recipe {
+        base.clone().with_packages(self.machine.packages.iter().map(ToString::to_string))
     }
 }
 
@@ -154,6 +162,8 @@ pub struct Machine {
     pub disk: Size,
     /// What it boots, where that is not an image built by coldproof.
     pub image: Option<DiskImage>,
+    /// Debian packages that the image built by coldproof has beyond its own.
+    pub packages: BTreeSet<PackageName>,
     /// The host that is there already, for [`Provider::Ssh`].
     pub original: Option<Original>,
     /// Within which the switch must have converged.
@@ -287,6 +297,13 @@ pub enum Service {
         unit: UnitName,
         /// Its state.
         state: UnitState,
+    },
+    /// A stack of a Docker swarm runs.
+    Stack {
+        /// The stack's name.
+        stack: Name,
+        /// How many tasks its services have together, at least one.
+        replicas: u32,
     },
 }
 

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Commit, CriterionGlob, Destination, FileMode, GuestPath, HostName, Name, Program, RepositoryPath, Revision, Size,
-    Span, StorePath, UnitName,
+    Commit, CriterionGlob, Destination, FileMode, GuestPath, HostName, Name, PackageName, Program, RepositoryPath,
+    Revision, Size, Span, StorePath, UnitName,
     definition::{FaultStage, Provider, Shared, SopsValue, UnitState, Waiver},
     references::AgeRecipient,
 };
@@ -107,6 +107,7 @@ pub(super) struct MachineTable {
     pub(super) cpus: Option<Spanned<u16>>,
     pub(super) disk: Option<Size>,
     pub(super) image: Option<Spanned<ImageTable>>,
+    pub(super) packages: Option<Spanned<Vec<Spanned<PackageName>>>>,
     pub(super) ssh: Option<Spanned<SshTable>>,
     pub(super) deadline: Option<Span>,
     pub(super) incus: Option<Spanned<IncusTable>>,
@@ -212,6 +213,8 @@ pub(super) struct ServiceTable {
     pub(super) status: Option<Spanned<u16>>,
     pub(super) unit: Option<UnitName>,
     pub(super) state: Option<Spanned<UnitState>>,
+    pub(super) stack: Option<Name>,
+    pub(super) replicas: Option<Spanned<u32>>,
 }
 
 #[derive(Default, Deserialize)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use coldproof_evidence::expectations::{
-    Expectations, ExpectedBootstrap, ExpectedMachine, ExpectedRecipient, ExpectedSecret, ExpectedSource, ExpectedTls,
-    ExpectedUnit, ExpectedUrl, SharedPath, Waiver,
+    Expectations, ExpectedBootstrap, ExpectedMachine, ExpectedRecipient, ExpectedSecret, ExpectedSource, ExpectedStack,
+    ExpectedTls, ExpectedUnit, ExpectedUrl, SharedPath, Waiver,
 };
 
 use super::{HostDefinition, Recipient, Secret, Service, Shared, Source, Tls};
@@ -34,6 +34,7 @@ impl HostDefinition {
             tls: self.tls.as_ref().map(expected_tls),
             units: self.units(),
             urls: self.urls(),
+            stacks: self.stacks(),
             required: texts(&self.required),
             deadline_secs: self.machine.deadline.duration().as_secs(),
             machine: ExpectedMachine { memory_bytes: self.machine.memory.into(), disk_bytes: self.machine.disk.into() },
@@ -45,7 +46,7 @@ impl HostDefinition {
             Service::Unit { unit, state } => {
                 Some(ExpectedUnit { unit: unit.to_string(), state: state.word().to_owned() })
             }
-            Service::Http { .. } => None,
+            Service::Http { .. } | Service::Stack { .. } => None,
         };
         self.services.iter().filter_map(|(name, service)| Some((name.to_string(), unit(service)?))).collect()
     }
@@ -53,9 +54,19 @@ impl HostDefinition {
     fn urls(&self) -> BTreeMap<String, ExpectedUrl> {
         let url = |service: &Service| match service {
             Service::Http { url, status } => Some(ExpectedUrl { url: url.to_string(), status: *status }),
-            Service::Unit { .. } => None,
+            Service::Unit { .. } | Service::Stack { .. } => None,
         };
         self.services.iter().filter_map(|(name, service)| Some((name.to_string(), url(service)?))).collect()
+    }
+
+    fn stacks(&self) -> BTreeMap<String, ExpectedStack> {
+        let stack = |service: &Service| match service {
+            Service::Stack { stack, replicas } => {
+                Some(ExpectedStack { stack: stack.to_string(), replicas: u64::from(*replicas) })
+            }
+            Service::Http { .. } | Service::Unit { .. } => None,
+        };
+        self.services.iter().filter_map(|(name, service)| Some((name.to_string(), stack(service)?))).collect()
     }
 }
 

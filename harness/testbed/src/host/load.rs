@@ -8,11 +8,10 @@ use std::{
 
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use toml::Spanned;
-use url::Url;
 
 use super::{
     GuestPath, HostDefinition, HostError, HostName, Name, RepositoryPath, Size, Span,
-    definition::{Bootstrap, Fault, Host, Machine, Secret, Service, Shared, Tls, Waiver},
+    definition::{Bootstrap, Fault, Host, Machine, Provider, Secret, Shared, Tls, Waiver},
     diagnostic::Document,
     document as written,
 };
@@ -89,7 +88,11 @@ impl Loader<'_> {
             None => 2,
         };
         let disk = machine.disk.unwrap_or(Size::gib(8));
+        let on_server = machine.provider == Provider::Incus
+            && machine.incus.as_ref().is_some_and(|incus| incus.get_ref().image.is_some());
+        let packages = self.packages(machine.packages, on_server || machine.image.is_some())?;
         Ok(Machine {
+            packages,
             provider: machine.provider,
             memory: machine.memory.unwrap_or(Size::gib(2)),
             cpus,
@@ -220,79 +223,6 @@ impl Loader<'_> {
         Ok(roots)
     }
 
-    fn services(
-        &self,
-        tables: BTreeMap<Name, Spanned<written::ServiceTable>>,
-    ) -> Result<BTreeMap<Name, Service>, HostError> {
-        tables.into_iter().map(|(name, table)| Ok((name, self.service(table)?))).collect()
-    }
-
-    fn service(&self, table: Spanned<written::ServiceTable>) -> Result<Service, HostError> {
-        let span = table.span();
-        let table = table.into_inner();
-        match (table.url, table.unit) {
-            (Some(url), None) => {
-                if let Some(state) = table.state {
-                    return Err(self.document.error(
-                        state.span(),
-                        "a URL has no state",
-                        "write `status = 200`, or declare the unit as a service of its own",
-                    ));
-                }
-                let url = self.service_url(&url)?;
-                Ok(Service::Http { url, status: self.status(table.status)? })
-            }
-            (None, Some(unit)) => {
-                if let Some(status) = table.status {
-                    return Err(self.document.error(
-                        status.span(),
-                        "a unit has no HTTP status",
-                        "write `state = \"active\"`, or declare the URL as a service of its own",
-                    ));
-                }
-                let state = table.state.map(Spanned::into_inner).unwrap_or_default();
-                Ok(Service::Unit { unit, state })
-            }
-            (url, _) => Err(self.document.error(
-                span,
-                if url.is_some() {
-                    "a service with both a URL and a unit"
-                } else {
-                    "a service with neither URL nor unit"
-                },
-                "give it a `url` or a `unit`; declare two services for both",
-            )),
-        }
-    }
-
-    fn status(&self, written: Option<Spanned<u16>>) -> Result<u16, HostError> {
-        let Some(written) = written else { return Ok(200) };
-        let status = *written.get_ref();
-        if (200..=599).contains(&status) {
-            return Ok(status);
-        }
-        Err(self.document.error(
-            written.span(),
-            format!("{status} is no status that a request ends with"),
-            "write a status between 200 and 599",
-        ))
-    }
-
-    fn service_url(&self, written: &Spanned<String>) -> Result<Url, HostError> {
-        let refused = |problem: &str| {
-            let remedy = "write a URL that anybody may ask for, for instance \"https://ci.example.org/\"";
-            self.document.error(written.span(), problem, remedy)
-        };
-        let url = Url::parse(written.get_ref()).map_err(|error| refused(&format!("this is no URL: {error}")))?;
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(refused("this is neither an http: nor an https: URL"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(refused("there is a credential in the URL"));
-        }
-        Ok(url)
-    }
-
     fn fault(&self, fault: written::FaultTable) -> Result<Fault, HostError> {
         Ok(Fault {
             name: fault.name,
@@ -316,7 +246,11 @@ impl Loader<'_> {
         ))
     }
 
-    fn refuse_duplicate<T: ToString>(&self, value: &Spanned<T>, is_duplicate: bool) -> Result<(), HostError> {
+    pub(super) fn refuse_duplicate<T: ToString>(
+        &self,
+        value: &Spanned<T>,
+        is_duplicate: bool,
+    ) -> Result<(), HostError> {
         if !is_duplicate {
             return Ok(());
         }

@@ -1,10 +1,12 @@
 //! The image of one's own in a host definition: what can be told by its header is told before anything boots.
 
+use std::collections::BTreeSet;
+
 use coldproof_machines::disk_image::{Control, DiskImage, disk_size};
 use toml::Spanned;
 
 use super::{
-    HostError, KeySource, Size,
+    HostError, KeySource, PackageName, Size,
     definition::Provider,
     document::{ControlWord, ImageTable},
     load::Loader,
@@ -52,6 +54,28 @@ impl Loader<'_> {
             nic: written.nic,
             file,
         })
+    }
+
+    /// Packages go into the image that coldproof builds; one of the host's own has what it has.
+    pub(super) fn packages(
+        &self,
+        written: Option<Spanned<Vec<Spanned<PackageName>>>>,
+        own_image: bool,
+    ) -> Result<BTreeSet<PackageName>, HostError> {
+        let Some(written) = written else { return Ok(BTreeSet::new()) };
+        if own_image {
+            return Err(self.document.error(
+                written.span(),
+                "packages for an image that is there already",
+                "build them into that image and leave `packages` out, or leave the image out and have coldproof build one",
+            ));
+        }
+        let mut packages = BTreeSet::new();
+        for package in written.into_inner() {
+            self.refuse_duplicate(&package, packages.contains(package.get_ref()))?;
+            packages.insert(package.into_inner());
+        }
+        Ok(packages)
     }
 
     fn control(

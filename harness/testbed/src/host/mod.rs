@@ -12,6 +12,7 @@ mod load;
 mod load_image;
 mod load_incus;
 mod load_original;
+mod load_services;
 mod load_source;
 mod paths;
 mod references;
@@ -31,4 +32,4 @@ pub use paths::{GuestPath, RepositoryPath, StorePath};
 pub use references::{
     AgeRecipient, Commit, CriterionGlob, Destination, HostName, Revision, SharedGlob, UnitName, Waived,
 };
-pub use values::{FileMode, Name, Program, Size, Span, ValueError, VariableName};
+pub use values::{FileMode, Name, PackageName, Program, Size, Span, ValueError, VariableName};

@@ -112,12 +112,12 @@ checked_text!(
 
 checked_text!(
     /// What `coverage.complete` need not find declared: `unit:NAME`, `secret:NAME`, `sops-key:FILE#KEY` or
-    /// `listener:PORT`, where a name may be a glob; and `source-form:path`, for `identity.source-forms`.
+    /// `listener:PORT` or `stack:NAME`, where a name may be a glob; and `source-form:path`, for `identity.source-forms`.
     Waived,
     |text| {
-        let remedy = "write unit:NAME, secret:NAME, sops-key:FILE#KEY, listener:PORT or source-form:path";
+        let remedy = "write unit:NAME, secret:NAME, sops-key:FILE#KEY, listener:PORT, stack:NAME or source-form:path";
         let good = match text.split_once(':') {
-            Some(("unit" | "secret", name)) => return check_glob(name, remedy),
+            Some(("unit" | "secret" | "stack", name)) => return check_glob(name, remedy),
             Some(("sops-key", place)) => {
                 matches!(place.split_once('#'), Some((file, key)) if !file.is_empty() && !key.is_empty())
             }

@@ -191,6 +191,23 @@ checked_text!(
 );
 
 checked_text!(
+    /// The name of a Debian package (Debian Policy 5.6.1).
+    PackageName,
+    |text| {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+        let begins = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+        // apt takes `NAME-` for the wish to remove NAME.
+        if text.len() >= 2 && begins && text.chars().all(fits) && !text.ends_with('-') {
+            return Ok(());
+        }
+        Err(ValueError::new(
+            format!("`{text}` is no Debian package"),
+            "write its name alone, in lower case and without a version, for instance \"docker.io\"",
+        ))
+    }
+);
+
+checked_text!(
     /// The name of an environment variable of the controller.
     VariableName,
     |text| {

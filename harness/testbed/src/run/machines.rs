@@ -73,7 +73,7 @@ impl Machines {
         let prepared = async {
             match (&host.machine.image, on_server) {
                 (_, Some(digest)) => Ok(Prepared::Server(digest)),
-                (None, None) => image(&plan.image, stopwatch).await.map(Prepared::Built),
+                (None, None) => image(&host.recipe(&plan.image), stopwatch).await.map(Prepared::Built),
                 (Some(own), None) => hashed(own, stopwatch),
             }
         };

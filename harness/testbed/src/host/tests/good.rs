@@ -5,7 +5,7 @@ use coldproof_machines::disk_image::{Control, DiskBus, DiskImage, Firmware, Nic}
 use rstest::rstest;
 
 use super::{COMPLETE, Directory};
-use crate::host::{FaultStage, KeySource, Provider, Repository};
+use crate::host::{FaultStage, KeySource, PackageName, Provider, Repository};
 
 const MINIMAL: &str = r#"
 [host]
@@ -81,6 +81,24 @@ fn what_is_left_out_has_its_default() {
     assert!(!definition.source.private);
     assert!(definition.forwards().is_empty());
     assert_eq!(definition.bootstrap.key, KeySource::Command(["pass", "show", "recovery"].map(String::from).to_vec()));
+}
+
+#[test]
+fn packages_are_taken_over() {
+    let text = minimal() + "[machine]\npackages = [\"docker.io\", \"g++\", \"docker-cli\"]\n";
+    let packages = Directory::new().load(&text).unwrap().machine.packages;
+    assert_eq!(packages.iter().map(PackageName::as_str).collect::<Vec<_>>(), ["docker-cli", "docker.io", "g++"]);
+}
+
+#[test]
+fn packages_are_declared_once_and_not_for_a_server_s_image() {
+    let twice = minimal() + "[machine]\npackages = [\"docker.io\", \"docker.io\"]\n";
+    insta::assert_snapshot!("packages_twice", Directory::new().error(&twice));
+    let (before, image) = COMPLETE.split_once("[machine.image]").unwrap();
+    let (_, after) = image.split_once("\n\n").unwrap();
+    let on_server =
+        format!("{before}{after}").replace("provider = \"qemu\"", "provider = \"incus\"\npackages = [\"git\"]");
+    insta::assert_snapshot!("packages_for_a_server_s_image", Directory::new().error(&on_server));
 }
 
 #[rstest]

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{HostDefinition, HostError};
 
-/// Every key that there is, once.
+/// Every key that there is, once, but for `packages`: an image of one's own excludes them.
 const COMPLETE: &str = include_str!("complete.toml");
 
 /// A directory with everything that [`COMPLETE`] names.
