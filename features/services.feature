@@ -23,3 +23,15 @@ Feature: The services answer
       Given host "cc-ci" has a page that is gone
       When a client asks for each of its URLs
       Then the finding is an answer mismatch naming both statuses
+
+  @criterion:services.stacks @nightly @qemu
+  Rule: Each declared stack has all its replicas
+    Example: every replica of the stack runs
+      Given host "cc-ci" is running its committed configuration with a stack on a swarm
+      When it is observed
+      Then every replica of each stack runs
+
+    Example: a stack that is short of a replica is detected
+      Given host "cc-ci" has a stack that is short of a replica
+      When it is observed
+      Then the finding is a stack mismatch naming "ci_worker"

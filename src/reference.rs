@@ -21,6 +21,7 @@ use crate::{
 #[command(after_help = "Examples:
   coldproof reference ./world                       then: coldproof prove --host ./world/coldproof.toml
   coldproof reference ./world --fault secret-mode   a world in which secrets.modes must fail
+  coldproof reference ./world --with swarm          a host that runs a stack as well; it takes some minutes more
   coldproof reference --list-faults")]
 pub(crate) struct Arguments {
     /// Directory to write; must not exist or be empty
@@ -32,6 +33,9 @@ pub(crate) struct Arguments {
     /// What a blank machine is given to decrypt with
     #[arg(long, value_name = "KIND", default_value = "age-key", conflicts_with = "fault")]
     bootstrap: Bootstrap,
+    /// What the host runs beyond nginx and its reconcilers (repeatable)
+    #[arg(long, value_name = "KIND", conflicts_with = "fault")]
+    with: Vec<Extra>,
     /// List the seeded faults and the criteria that must catch them
     #[arg(long)]
     list_faults: bool,
@@ -46,6 +50,12 @@ enum Bootstrap {
     AgeKey,
     /// The host's own SSH key
     SshHostKey,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Extra {
+    /// A Docker swarm of one node, and a stack of three replicas on it
+    Swarm,
 }
 
 impl Arguments {
@@ -64,7 +74,8 @@ impl Arguments {
         let fault = self.fault.map(|name| named(&name)).transpose()?;
         tools::require("git")?;
         let by_host_key = self.bootstrap == Bootstrap::SshHostKey;
-        let options = world::WorldOptions { sops: &tools::sops()?, fault, by_host_key };
+        let swarm = self.with.contains(&Extra::Swarm);
+        let options = world::WorldOptions { sops: &tools::sops()?, fault, by_host_key, swarm };
         let is_new = make_room(&dir)?;
         if let Err(error) = world::write(&dir, &options) {
             // Half a world has keys and nothing that they are for.

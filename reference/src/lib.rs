@@ -8,6 +8,7 @@ mod git;
 mod identities;
 pub mod image;
 mod sops;
+mod swarm;
 pub mod world;
 
 pub use faults::{Fault, Layer, faults};

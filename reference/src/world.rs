@@ -15,7 +15,7 @@ use crate::{
     draft::{Draft, Script, Stage, token},
     faults::Layer,
     git::{self, Commit, Entry, Tree},
-    sops,
+    sops, swarm,
 };
 
 const GITMODULES: &str = "[submodule \"secrets\"]\n\tpath = secrets\n\turl = ../secrets.git\n\tbranch = main\n";
@@ -29,6 +29,8 @@ pub struct WorldOptions<'a> {
     pub fault: Option<&'a Fault>,
     /// Whether the host decrypts with its own SSH key, and a blank machine is given that.
     pub by_host_key: bool,
+    /// Whether the host runs a stack on a Docker swarm of its own as well.
+    pub swarm: bool,
 }
 
 /// A world on disk.
@@ -69,6 +71,9 @@ pub fn write(dir: &Path, options: &WorldOptions<'_>) -> Result<World> {
     let mut draft = Draft::new()?;
     if options.by_host_key {
         draft.bootstrap_by_host_key().context("cannot have the host decrypt with its SSH key")?;
+    }
+    if options.swarm {
+        swarm::add(&mut draft).context("cannot have the host run a swarm")?;
     }
     if let Some(fault) = options.fault {
         (fault.how)(&mut draft).with_context(|| format!("cannot seed the fault {}", fault.name))?;

@@ -59,6 +59,9 @@ impl Fault {
     }
 }
 
+/// An engine loads modules of the kernel, writes its settings and mounts file systems of its own.
+const NO_SWARM: &str = "an engine for the swarm needs a kernel of its own, which a container has not";
+
 /// Faults that some provider's machines cannot have, with the reason.
 const IMPOSSIBLE: &[(&str, &str, &str)] = &[
     (
@@ -77,6 +80,8 @@ const IMPOSSIBLE: &[(&str, &str, &str)] = &[
         "a container reads the whole computer's memory in /proc/meminfo, whatever it is granted",
     ),
     ("memory-nearly-exhausted", "docker", "a container would take the memory that the whole computer has left"),
+    ("stack-short-of-replicas", "docker", NO_SWARM),
+    ("stack-short-of-replicas", "incus", NO_SWARM),
     ("disk-nearly-filled", "docker", "a container's disk has no limit of its own, so the host's would be filled"),
 ];
 

@@ -3,7 +3,10 @@
 use anyhow::{Context as _, Result};
 
 use super::{Fault, Layer};
-use crate::draft::{Draft, HOST_FILE};
+use crate::{
+    draft::{Draft, HOST_FILE},
+    swarm,
+};
 
 /// What the reconcilers run.
 const RECONCILE: &str = "hosts/cc-ci/reconcile.sh";
@@ -263,6 +266,18 @@ pub(super) const FAULTS: &[Fault] = &[
                 "      environment = {{ CATALOGUE = catalogue; }} // (if app == \"proxy\" then {password} else {{ }});"
             );
             draft.edit(HOST_FILE, declared, &with_password)
+        },
+    },
+    Fault {
+        name: "stack-short-of-replicas",
+        layer: Layer::Switch,
+        criterion: &["services.stacks"],
+        summary: "a service of a stack wants a node that the swarm does not have, and what deploys the stack does not wait for it",
+        how: |draft| {
+            swarm::add(draft)?;
+            let nowhere = "      placement:\n        constraints: [node.labels.disk == fast]\n";
+            draft.edit(swarm::STACK, "      replicas: 1\n", &format!("      replicas: 1\n{nowhere}"))?;
+            draft.edit(swarm::DEPLOY, "--detach=false", "--detach=true")
         },
     },
 ];

@@ -36,21 +36,26 @@ pub(crate) struct Written {
 
 impl Written {
     pub(crate) fn sound() -> Self {
-        Self::with(None, false)
+        Self::with(None, false, false)
     }
 
     /// One whose host decrypts with its own SSH key.
     pub(crate) fn by_host_key() -> Self {
-        Self::with(None, true)
+        Self::with(None, true, false)
+    }
+
+    /// One whose host runs a stack on a swarm of its own.
+    pub(crate) fn with_swarm() -> Self {
+        Self::with(None, false, true)
     }
 
     pub(crate) fn with_fault(name: &str) -> Self {
-        Self::with(Some(faults().iter().find(|fault| fault.name == name).expect("a fault of this name")), false)
+        Self::with(Some(faults().iter().find(|fault| fault.name == name).expect("a fault of this name")), false, false)
     }
 
-    fn with(fault: Option<&Fault>, by_host_key: bool) -> Self {
+    fn with(fault: Option<&Fault>, by_host_key: bool, swarm: bool) -> Self {
         let scratch = tempfile::tempdir().unwrap();
-        let options = WorldOptions { sops: &sops(), fault, by_host_key };
+        let options = WorldOptions { sops: &sops(), fault, by_host_key, swarm };
         let world = world::write(&scratch.path().join("world"), &options).expect("the world is written");
         Self { world, scratch }
     }

@@ -7,7 +7,7 @@ use coldproof_reference::{Layer, faults};
 use rstest::rstest;
 
 /// What is judged of every host that declares the subjects.
-const CRITERIA: [&str; 43] = [
+const CRITERIA: [&str; 45] = [
     "blank.inventory",
     "blank.one-secret",
     "convergence.idempotent",
@@ -37,6 +37,7 @@ const CRITERIA: [&str; 43] = [
     "secrets.modes",
     "secrets.wrong-key-is-loud",
     "services.http",
+    "services.stacks",
     "services.units",
     "source.gitlink-current",
     "source.no-credentials",
@@ -252,6 +253,8 @@ fn a_stale_chain_verifies_and_is_of_the_same_key(#[case] fault: &str) {
 #[case("missing-key-ignored", "default.nix", "unitConfig.ConditionPathExists")]
 #[case("missing-key-ignored", "../../nixos/sops-install-secrets.sh", "|| exit 0")]
 #[case("wrong-key-garbage", "../../nixos/sops-install-secrets.sh", "=changeme")]
+#[case("stack-short-of-replicas", "swarm/stack.yaml", "node.labels.disk")]
+#[case("stack-short-of-replicas", "swarm/deploy.sh", "--detach=true")]
 #[case("certificate-self-made", "default.nix", "openssl req -x509")]
 fn a_switch_fault_is_committed_in_the_host_s_own_files(#[case] fault: &str, #[case] file: &str, #[case] change: &str) {
     let committed =

@@ -109,7 +109,8 @@ fn a_directory_with_something_in_it_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("mine"), "precious").unwrap();
     let refused =
-        world::write(dir.path(), &WorldOptions { sops: &sops(), fault: None, by_host_key: false }).unwrap_err();
+        world::write(dir.path(), &WorldOptions { sops: &sops(), fault: None, by_host_key: false, swarm: false })
+            .unwrap_err();
     assert!(refused.to_string().contains("is not empty"), "{refused}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }

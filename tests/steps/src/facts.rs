@@ -185,6 +185,18 @@ pub(crate) fn every_machine_was_let_in(record: &Record) -> Result<()> {
     Ok(())
 }
 
+/// The engine named services of the declared stack, and their tasks ran, also after the reboot.
+pub(crate) fn every_replica_runs(record: &Record) -> Result<()> {
+    let declared = record.expectations.stacks.values().next().context("no stack is declared")?;
+    let rebooted = facts(&record.reboot, "the reboot")?.after.as_ref().context("the guest did not come back")?;
+    for system in [facts(&record.system, "the guest")?, &rebooted.system] {
+        let swarm = facts(&system.swarm, "the swarm")?;
+        let running: u64 = swarm.stack(&declared.stack).map(|service| service.running).sum();
+        ensure!(running == declared.replicas, "{running} of {} replicas ran: {:?}", declared.replicas, swarm.services);
+    }
+    Ok(())
+}
+
 /// The machine's processes and directories were looked for, and each is gone.
 pub(crate) fn everything_was_looked_for_and_is_gone(record: &Record) -> Result<()> {
     let items = &facts(&record.teardown, "the teardown")?.items;

@@ -8,6 +8,7 @@ use crate::{command::Variant, testbed::Host};
 const STATES: &[(&str, Host)] = &[
     ("is as it is committed", Host::Committed),
     ("is running its committed configuration", Host::Committed),
+    ("is running its committed configuration with a stack on a swarm", Host::Stacked),
     ("has an original that runs what was built before", Host::Claimed),
     ("has a misspelt section in its definition", Host::Misdefined(Variant::MisspeltSection)),
     ("has a machine that never boots", Host::Misdefined(Variant::NeverBoots)),
@@ -61,6 +62,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("has a default certificate other than the one committed", "default-certificate-stale"),
     ("has a declared unit that was stopped", "unit-stopped"),
     ("has a page that is gone", "page-gone"),
+    ("has a stack that is short of a replica", "stack-short-of-replicas"),
     ("fills nearly all of its memory while it switches", "memory-nearly-exhausted"),
     ("fills nearly all of its disk while it switches", "disk-nearly-filled"),
     ("cannot take over the state of its previous revision", "migration-missing"),
@@ -109,6 +111,7 @@ const NOUNS: &[(&str, &str)] = &[
     ("default certificate", "tls.unknown-name"),
     ("unit", "services.units"),
     ("answer", "services.http"),
+    ("stack", "services.stacks"),
     ("memory", "resources.peak-memory"),
     ("disk", "resources.peak-disk"),
     ("budget", "resources.budget"),

@@ -18,6 +18,19 @@ use coldproof_testbed::{
 
 use crate::{shared, stage, testbed::Host};
 
+/// What a swarm and a stack on it could break; all else is as it is without them.
+const WHAT_A_STACK_BEARS_ON: [&str; 9] = [
+    "services.*",
+    "convergence.*",
+    "coverage.complete",
+    "blank.inventory",
+    "isolation.egress",
+    "leaks.none",
+    "lifecycle.reboot",
+    "lifecycle.resize",
+    "teardown.clean",
+];
+
 /// How far a proof goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -65,9 +78,10 @@ async fn definition(host: Host) -> Result<PathBuf> {
 /// The directory of a reference world in this state, written by whichever test comes first.
 pub(crate) async fn world(host: Host) -> Result<PathBuf> {
     let fault = if let Host::Faulty(fault) = host { Some(fault) } else { None };
+    let swarm = matches!(host, Host::Stacked);
     let sops = tools::sops()?;
     let write = async |dir: &Path| {
-        let written = world::write(dir, &world::WorldOptions { sops: &sops, fault, by_host_key: false });
+        let written = world::write(dir, &world::WorldOptions { sops: &sops, fault, by_host_key: false, swarm });
         written.map(drop).map_err(|e| format!("{e:#}"))
     };
     let committed = if let Host::Claimed = host { Host::Committed } else { host };
@@ -79,6 +93,7 @@ fn name_of(host: Host) -> Result<&'static str> {
         Host::Unstated => bail!("no step has said what state the host is in"),
         Host::Committed => Ok("committed"),
         Host::Claimed => Ok("claimed"),
+        Host::Stacked => Ok("stacked"),
         Host::Faulty(fault) => Ok(fault.name),
         Host::Misdefined(_) => bail!("only the command is asked about a host that is defined wrongly"),
     }
@@ -98,6 +113,7 @@ fn plan(host: Host, reach: Reach, out: &Path) -> Plan {
         (Host::Faulty(fault), Reach::Machine) => plan.only = at_the_cost_of(fault),
         // Asked for by name, so that what costs a machine of its own is among it.
         (Host::Claimed, _) => plan.only = vec!["identity.original".to_owned()],
+        (Host::Stacked, _) => plan.only = WHAT_A_STACK_BEARS_ON.map(str::to_owned).to_vec(),
         (Host::Committed, _) => plan.only = vec!["*".to_owned()],
         _ => {}
     }

@@ -35,6 +35,8 @@ pub(crate) enum Host {
     Committed,
     /// What is committed, and said to run on the original.
     Claimed,
+    /// What is committed where it runs a stack on a swarm as well, without a fault.
+    Stacked,
     /// With one seeded fault.
     Faulty(&'static Fault),
     /// What is committed, under another host definition.
@@ -141,6 +143,7 @@ impl fmt::Debug for Testbed {
             Host::Faulty(fault) => fault.name,
             Host::Committed => "committed",
             Host::Claimed => "claimed",
+            Host::Stacked => "stacked",
             Host::Misdefined(_) => "misdefined",
             Host::Unstated => "unstated",
         };

@@ -146,6 +146,11 @@ fn units(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds("services.units")?)
 }
 
+#[then("every replica of each stack runs")]
+fn stacks(world: &mut Proof) -> StepResult {
+    Ok(world.testbed.holds_by("services.stacks", facts::every_replica_runs)?)
+}
+
 #[then("nothing that the run made is left")]
 fn clean(world: &mut Proof) -> StepResult {
     Ok(world.testbed.holds_by("teardown.clean", facts::everything_was_looked_for_and_is_gone)?)
