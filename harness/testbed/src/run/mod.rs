@@ -13,6 +13,7 @@ mod deprived;
 mod error;
 mod guest;
 mod guest_network;
+mod injection;
 mod known;
 mod lifecycle;
 mod machines;

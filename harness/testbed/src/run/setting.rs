@@ -35,7 +35,7 @@ use super::{
     progress::Stopwatch,
 };
 use crate::{
-    host::{Fault, FaultStage, HostDefinition, Original, Provider},
+    host::{HostDefinition, Original, Provider},
     sops::{CommittedValue, HeldKey, SopsRequest},
     source::SourceSpec,
     tools,
@@ -283,34 +283,6 @@ impl<'a> Setting<'a> {
         self.partial.join("attachments")
     }
 
-    /// Runs the seeded fault's script in the guest if this is its stage; says whether it was.
-    pub(super) async fn inject(&self, stage: FaultStage, session: &Session) -> Result<bool, RunError> {
-        let Some(fault) = self.fault_at(stage) else { return Ok(false) };
-        session.inject(&read_script(fault)?).await?;
-        Ok(true)
-    }
-
-    /// Runs the seeded fault's script on the controller if it is about the teardown.
-    pub(super) async fn inject_at_teardown(&self, machine: &dyn Machine) -> Result<(), RunError> {
-        let Some(fault) = self.fault_at(FaultStage::Teardown) else {
-            return Ok(());
-        };
-        let console = machine.evidence().console_log;
-        let lease = console.parent().unwrap_or(Path::new("/nonexistent"));
-        let status = tokio::process::Command::new("bash")
-            .args(["-eu".as_ref(), fault.script.as_os_str()])
-            .env("LEASE", lease)
-            .status()
-            .await
-            .map_err(RunError::io("injecting the seeded fault"))?;
-        tracing::debug!(%status, "seeded fault injected at teardown");
-        Ok(())
-    }
-
-    fn fault_at(&self, stage: FaultStage) -> Option<&Fault> {
-        self.host.fault.as_ref().filter(|fault| fault.stage == stage)
-    }
-
     pub(super) fn sops_request(&self) -> Result<SopsRequest<'_>, RunError> {
         let held = self.host.held_keys()?.into_iter();
         Ok(SopsRequest {
@@ -358,10 +330,6 @@ fn context(host: &HostDefinition, plan: &Plan, run: String) -> RunContext {
         fault: host.fault.as_ref().map(|fault| fault.name.to_string()),
         ..RunContext::default()
     }
-}
-
-fn read_script(fault: &Fault) -> Result<String, RunError> {
-    fs::read_to_string(&fault.script).map_err(RunError::io(format!("reading {}", fault.script.display())))
 }
 
 fn now_secs() -> i64 {
