@@ -10,8 +10,9 @@ use std::{
     thread,
 };
 
+use coldproof_evidence::Digest;
 use rstest::rstest;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const WRONG_USAGE: i32 = 2;
@@ -61,6 +62,24 @@ impl Place {
         let original = "\n[machine.ssh]\nhost = \"cc-ci\"\nconfig = \"ssh_config\"\n";
         fs::write(&file, fs::read_to_string(&file).unwrap() + original).unwrap();
         fs::write(self.path("world/ssh_config"), format!("Host cc-ci\n  {ssh_config}\n")).unwrap();
+    }
+
+    /// Puts a sound image of the reference host's recipe into a cache, with words in its files; returns its directory.
+    fn image(&self, cache: &str) -> PathBuf {
+        let key = coldproof_reference::image_recipe().key();
+        let image = self.path(cache).join("images").join(&key);
+        fs::create_dir_all(&image).unwrap();
+        let (mut files, mut sums) = (Vec::new(), String::new());
+        for name in ["root.raw", "vmlinux", "initrd", "root.tar.zst"] {
+            let text = format!("contents of {name}");
+            fs::write(image.join(name), &text).unwrap();
+            let digest = Digest::of(&text);
+            sums += &format!("{}  {name}\n", digest.hex());
+            files.push(json!({ "name": name, "digest": digest, "size": text.len() }));
+        }
+        let record = json!({ "key": key, "digest": Digest::of(sums), "files": files, "manifest": ["git=1"] });
+        fs::write(image.join("image.json"), record.to_string()).unwrap();
+        image
     }
 
     /// Asks for a proof of what the repositories tell.
@@ -155,6 +174,32 @@ fn a_cache_that_cannot_be_made_is_inconclusive() {
     let place = Place::new();
     let output = place.command(&["image"]).env("COLDPROOF_CACHE", place.path("world/coldproof.toml")).output().unwrap();
     place.refused(&output, INCONCLUSIVE, &["coldproof.toml/images", "set COLDPROOF_CACHE"]);
+}
+
+/// A bit that flipped, a copy that was cut off, a file that is gone: whoever asks for the image is told before a machine boots.
+#[rstest]
+#[case::altered(&["image"], Some("contents of VMLINUX"))]
+#[case::cut_off(&["image", "--verify"], Some("contents"))]
+#[case::gone(&["image"], None)]
+#[case::proof(&["prove", "--host", "world/coldproof.toml", "--only", "blank.*", "--out", "bundle"], Some("cut"))]
+fn a_corrupt_file_of_an_image_is_inconclusive(#[case] arguments: &[&str], #[case] found: Option<&str>) {
+    let place = Place::new();
+    let file = place.image("world/cache").join("vmlinux");
+    let expected = Digest::of(fs::read(&file).unwrap()).to_string();
+    let found = match found {
+        Some(text) => {
+            fs::write(&file, text).unwrap();
+            format!("{} ({} bytes)", Digest::of(text), text.len())
+        }
+        None => {
+            fs::remove_file(&file).unwrap();
+            "no file".to_owned()
+        }
+    };
+    let output = place.command(arguments).env("COLDPROOF_CACHE", place.path("world/cache")).output().unwrap();
+    let corrupt = format!("{} is corrupt: expected {expected}, found {found};", file.display());
+    place.refused(&output, INCONCLUSIVE, &[&corrupt, "coldproof image --rebuild"]);
+    assert_eq!(found == "no file", !file.exists(), "nothing was put in its place");
 }
 
 #[rstest]

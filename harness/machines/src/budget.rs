@@ -6,6 +6,7 @@ use std::{
     fmt::Write as _,
     fs::{self, File},
     io,
+    os::fd::OwnedFd,
     time::Duration,
 };
 
@@ -25,8 +26,10 @@ use crate::{
 
 /// How long a machine waits for others to end. Those of one run have deadlines, which are shorter.
 const TURN: Duration = Duration::from_secs(3600);
-/// What may be done where a machine does not fit into this computer.
-const REMEDY: &str = "end one of these (`coldproof machines list`), or make `memory` under [machine] smaller";
+/// What may be done where a machine does not fit beside others.
+const END_ANOTHER: &str = "end one of these (`coldproof machines list`), or make `memory` under [machine] smaller";
+/// What may be done where it does not fit at all.
+const SMALLER: &str = "make `memory` under [machine] smaller";
 
 /// This computer's memory in bytes.
 ///
@@ -42,6 +45,18 @@ fn total(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// Whether a machine of this size fits into a host of this one, with nothing beside it.
+///
+/// # Errors
+/// [`ProvisionError::Unmet`] when it does not.
+pub fn check_alone(memory: u64, host: u64) -> Result<(), ProvisionError> {
+    if memory <= host {
+        return Ok(());
+    }
+    let problem = format!("a machine of {} does not fit into this computer, which has {}", mib(memory), mib(host));
+    Err(ProvisionError::Unmet { problem, remedy: SMALLER.to_owned() })
+}
+
 /// What to say where `memory` more does not fit into `room` beside what runs, by who has how much; none where it fits.
 #[must_use]
 pub fn refusal(memory: u64, room: u64, shares: &[Share]) -> Option<String> {
@@ -49,13 +64,16 @@ pub fn refusal(memory: u64, room: u64, shares: &[Share]) -> Option<String> {
     if taken.saturating_add(memory) <= room {
         return None;
     }
-    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
     let mut words = format!("a machine of {} does not fit: {} of {} are taken", mib(memory), mib(taken), mib(room));
     for share in shares {
         // Writing to a string cannot fail.
         let _ = write!(words, "\n  {} {} ({})", share.name, mib(share.memory_bytes), share.owner);
     }
     Some(words)
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
 }
 
 impl Lease {
@@ -66,6 +84,7 @@ impl Lease {
     /// [`ProvisionError::Unmet`], which lists who has how much, where it will not fit, or has not after an hour.
     pub async fn admit(&mut self, memory: u64, waits: impl Fn(&str)) -> Result<Admission, ProvisionError> {
         let host = host_memory().map_err(ProvisionError::io("reading this computer's memory"))?;
+        check_alone(memory, host)?;
         let deadline = Deadline::after(TURN);
         let mut said = false;
         loop {
@@ -137,17 +156,19 @@ fn run(run: &str) -> String {
 }
 
 fn unmet(problem: String) -> ProvisionError {
-    ProvisionError::Unmet { problem, remedy: REMEDY.to_owned() }
+    ProvisionError::Unmet { problem, remedy: END_ANOTHER.to_owned() }
 }
 
 /// Tells when a lease ends, whoever removes it from the ledger.
-struct Ends(AsyncFd<std::os::fd::OwnedFd>);
+struct Ends(AsyncFd<OwnedFd>);
 
 impl Ends {
     fn watch(ledger: &Ledger) -> io::Result<Self> {
         let events = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
         inotify::add_watch(&events, ledger.directory(), inotify::WatchFlags::DELETE)?;
-        Ok(Self(AsyncFd::new(events)?))
+        #[expect(deprecated, reason = "its successor is unsafe, as not every type owns its file; this one does")]
+        let events = AsyncFd::new(events)?;
+        Ok(Self(events))
     }
 
     async fn next(&self) -> io::Result<()> {
@@ -218,7 +239,9 @@ mod tests {
         assert!(matches!(decide(&[&own, &used], 2 * GIB), Attempt::Later(_)));
         let Attempt::Refused(words) = decide(&[&own, &kept], 2 * GIB) else { panic!("nobody ends it") };
         assert!(words.contains("machine-kept 3072 MiB (run r, kept)"), "{words}");
-        assert!(matches!(decide(&[&own], 5 * GIB), Attempt::Refused(_)));
+        let alone = check_alone(5 * GIB, 4 * GIB).unwrap_err().to_string();
+        assert!(alone.starts_with("a machine of 5120 MiB does not fit into this computer, which has 4096 MiB; make"));
+        assert!(check_alone(4 * GIB, 4 * GIB).is_ok());
         assert!(matches!(decide(&[&own, &gone], 4 * GIB), Attempt::Admitted(_)));
     }
 

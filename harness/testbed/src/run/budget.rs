@@ -11,11 +11,11 @@ use coldproof_evidence::{
     budget::{BudgetObservation, OtherMachine},
 };
 use coldproof_machines::{
-    budget::{Admission, host_memory, refusal},
+    budget::{Admission, check_alone, host_memory},
     lease::Lease,
     ledger::Ledger,
     neighbours::Neighbour,
-    provider::{Machine, Provider, ProvisionError},
+    provider::{Machine, Provider},
     receipt::Destroyed,
 };
 
@@ -113,14 +113,10 @@ impl Setting<'_> {
 
     /// Whether a machine of this computer's can become as large as that.
     pub(super) async fn check_growth(&self, memory: u64) -> Result<(), RunError> {
-        let host = Self::host_memory()?;
-        match refusal(memory, host, &[]) {
-            Some(problem) if self.machines().await?.provider.is_here() => {
-                let remedy = "make `memory` under [machine] smaller".to_owned();
-                Err(ProvisionError::Unmet { problem, remedy }.into())
-            }
-            _ => Ok(()),
+        if self.machines().await?.provider.is_here() {
+            check_alone(memory, Self::host_memory()?)?;
         }
+        Ok(())
     }
 
     fn host_memory() -> Result<u64, RunError> {
