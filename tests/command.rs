@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
     thread,
@@ -34,7 +35,11 @@ impl Place {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_coldproof"));
+        self.program(env!("CARGO_BIN_EXE_coldproof"), arguments)
+    }
+
+    fn program(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .current_dir(&self.0)
@@ -212,6 +217,45 @@ fn a_corrupt_image_is_inconclusive(#[case] arguments: &[&str]) {
     fs::write(image.join("image.json"), "{ \"key\": ").unwrap();
     let output = place.command(arguments).env("COLDPROOF_CACHE", place.path("world/cache")).output().unwrap();
     place.refused(&output, INCONCLUSIVE, &["image.json is corrupt: expected", "coldproof image --rebuild"]);
+}
+
+/// On a file system of a few MiB, in a mount namespace that ends with the test.
+#[test]
+fn a_disk_without_room_is_inconclusive() {
+    let place = Place::new();
+    // QEMU runs as a user of its own, which has to reach the image and the lease.
+    let image = place.image("cache");
+    for directory in [place.0.path(), &place.path("cache"), &place.path("cache/images"), &image] {
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::create_dir(place.path("state")).unwrap();
+    let proof = "mount -t tmpfs -o size=8m,mode=711 tmpfs state || exit
+        \"$0\" prove --host world/coldproof.toml --provider qemu --only 'blank.*' --out bundle
+        code=$?
+        find state/ledger state/leases state/runs -mindepth 1 2>/dev/null
+        exit $code";
+    // Whoever is not root may still mount in a user namespace.
+    let namespaces: &[&str] =
+        if rustix::process::geteuid().is_root() { &["--mount"] } else { &["--map-root-user", "--mount"] };
+    let arguments = [namespaces, &["sh", "-c", proof, env!("CARGO_BIN_EXE_coldproof")]].concat();
+    let output = place.program("unshare", &arguments).env("COLDPROOF_CACHE", place.path("cache")).output().unwrap();
+    fs::remove_dir_all(place.path("cache")).unwrap();
+    place.refused(&output, INCONCLUSIVE, &["MiB left and a machine needs", "set COLDPROOF_STATE to a directory on a"]);
+}
+
+#[test]
+fn a_machine_larger_than_the_computer_is_inconclusive() {
+    let place = Place::new();
+    place.image("world/cache");
+    place.define("memory = \"2GiB\"", "memory = \"1000000GiB\"");
+    let proof =
+        ["prove", "--host", "world/coldproof.toml", "--provider", "qemu", "--only", "blank.*", "--out", "bundle"];
+    let output = place.command(&proof).env("COLDPROOF_CACHE", place.path("world/cache")).output().unwrap();
+    place.refused(
+        &output,
+        INCONCLUSIVE,
+        &["does not fit into this computer, which has", "make `memory` under [machine]"],
+    );
 }
 
 #[test]
