@@ -253,14 +253,22 @@ fn a_stale_chain_verifies_and_is_of_the_same_key(#[case] fault: &str) {
 #[case("missing-key-ignored", "default.nix", "unitConfig.ConditionPathExists")]
 #[case("missing-key-ignored", "../../nixos/sops-install-secrets.sh", "|| exit 0")]
 #[case("wrong-key-garbage", "../../nixos/sops-install-secrets.sh", "=changeme")]
-#[case("stack-short-of-replicas", "swarm/stack.yaml", "node.labels.disk")]
-#[case("stack-short-of-replicas", "swarm/deploy.sh", "--detach=true")]
 #[case("certificate-self-made", "default.nix", "openssl req -x509")]
 fn a_switch_fault_is_committed_in_the_host_s_own_files(#[case] fault: &str, #[case] file: &str, #[case] change: &str) {
     let committed =
         |world: &Written| fs::read_to_string(world.clone_recursively().join("hosts/cc-ci").join(file)).unwrap();
     assert!(committed(&Written::with_fault(fault)).contains(change));
     assert!(!committed(&Written::sound()).contains(change));
+}
+
+#[rstest]
+#[case("swarm/stack.yaml", "node.labels.disk")]
+#[case("swarm/deploy.sh", "--detach=true")]
+fn a_stack_s_fault_is_committed_with_the_stack(#[case] file: &str, #[case] change: &str) {
+    let committed =
+        |world: &Written| fs::read_to_string(world.clone_recursively().join("hosts/cc-ci").join(file)).unwrap();
+    assert!(committed(&Written::with_fault("stack-short-of-replicas")).contains(change));
+    assert!(!committed(&Written::with_swarm()).contains(change));
 }
 
 fn host_file(world: &Written) -> String {

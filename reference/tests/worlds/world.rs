@@ -47,6 +47,22 @@ fn the_flake_makes_an_identity_of_the_host_key_that_decrypts() {
 }
 
 #[test]
+fn a_host_with_a_swarm_declares_as_many_replicas_as_its_stack_has() {
+    let world = Written::with_swarm();
+    let host = world.clone_recursively().join("hosts/cc-ci");
+    assert!(fs::read_to_string(host.join("default.nix")).unwrap().contains("imports = [ ./swarm ];"));
+    let stack = fs::read_to_string(host.join("swarm/stack.yaml")).unwrap();
+    let replicas = stack.lines().filter_map(|line| line.trim().strip_prefix("replicas: "));
+    let replicas: i64 = replicas.map(|number| number.parse::<i64>().unwrap()).sum();
+    let definition = world.definition();
+    let declared = &definition["services"]["apps"];
+    assert_eq!((declared["stack"].as_str(), declared["replicas"].as_integer()), (Some("ci"), Some(replicas)));
+    let packages = definition["machine"]["packages"].as_array().unwrap();
+    assert!(packages.iter().any(|package| package.as_str() == Some("docker.io")), "{packages:?}");
+    assert!(!Written::sound().clone_recursively().join("hosts/cc-ci/swarm").exists());
+}
+
+#[test]
 fn a_key_that_is_no_recipient_decrypts_nothing() {
     let (world, other) = (Written::sound(), Written::sound());
     let refused = decrypt_with(&other.recovery_key_file(), &world.secrets_file()).unwrap_err();
