@@ -174,6 +174,17 @@ pub enum IncusError {
         /// The request.
         what: String,
     },
+    /// A virtual machine's agent, which runs commands and moves files for the server, is not there or went away.
+    #[error(
+        "{what}: the virtual machine's agent does not answer ({reason}); see in its console log what became of it, \
+         and that its image runs incus-agent"
+    )]
+    Agent {
+        /// The request.
+        what: String,
+        /// The server's words.
+        reason: String,
+    },
     /// The server says no in its own words.
     #[error("the server refused {what}: {reason} (code {code}); see the server's log")]
     Refused {
@@ -222,6 +233,10 @@ pub(crate) fn explain(what: &str, project: &str, code: u16, reason: &str) -> Inc
     if says(&["No space left on device", "Disk quota exceeded", "disk quota exceeded"]) {
         return IncusError::DiskFull { reason: words };
     }
+    // The second is all that is said of an agent that goes away during a command.
+    if says(&["agent isn't currently running"]) || reason == "Disconnected" {
+        return IncusError::Agent { what, reason: words };
+    }
     match code {
         404 => IncusError::NotFound { what, reason: words },
         412 => IncusError::Conflict { what },
@@ -251,6 +266,8 @@ mod tests {
     #[case::project(500, r#"User does not have permissions for project "x""#, "the project `p`")]
     #[case::limit(500, r#"Reached maximum aggregate value "8GiB" for "limits.memory" in project "p""#, "limits")]
     #[case::disk(400, "write /x: no such: No space left on device", "pool is full")]
+    #[case::agent(400, "VM agent isn't currently running", "incus-agent")]
+    #[case::agent_lost(400, "Disconnected", "console log")]
     #[case::gone(404, "Instance not found", "does not exist")]
     #[case::stale(412, "Precondition failed", "at the same time")]
     #[case::other(500, "out of cheese", "out of cheese")]

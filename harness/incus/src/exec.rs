@@ -1,5 +1,7 @@
 //! Commands in an instance, with their streams on websockets.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use coldproof_machines::{
     deadline::Deadline,
@@ -19,11 +21,15 @@ use crate::{
     websocket::Channel,
 };
 
+/// How long the server may take to say why it closed the streams of a command.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The size of one message of standard input.
 const CHUNK: usize = 64 << 10;
 /// What a shell gives for a command that it cannot find, or cannot run.
 const NOT_FOUND: i32 = 127;
 const NOT_EXECUTABLE: i32 = 126;
+/// Where Debian and NixOS keep their programs. Of NixOS's own directory the server knows in containers alone.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
 
 /// A command that runs, and its streams.
 pub(crate) struct Exec {
@@ -61,7 +67,7 @@ impl Client {
     ) -> Result<Exec, IncusError> {
         let what = format!("run a command in {name}");
         let body = json!({"command": argv, "wait-for-websocket": true, "interactive": false, "cwd": "/root",
-            "environment": {"HOME": "/root", "LANG": "C.UTF-8"}});
+            "environment": {"HOME": "/root", "LANG": "C.UTF-8", "PATH": PATH}});
         let call = Call::new(Method::POST, format!("{}/exec", path(name)), &what).json(&body);
         let Reply::Async(operation) = self.call(call, deadline).await? else {
             return Err(unreadable(&what, "no operation"));
@@ -97,7 +103,8 @@ impl Client {
     ) -> Result<CommandOutput, IncusError> {
         let mut exec = self.start_command(name, &command.argv, deadline).await?;
         match deadline.bound(exec.streams(command.stdin.as_ref())).await {
-            Ok(output) => exec.end(output?, deadline).await,
+            Ok(Ok(output)) => exec.end(output, deadline).await,
+            Ok(Err(cut)) => Err(exec.refusal().await.unwrap_or(cut)),
             Err(_) => {
                 exec.kill().await;
                 Err(IncusError::Deadline { what: exec.what })
@@ -117,6 +124,12 @@ impl Exec {
         }
         let cut = |reason: String| self.client.dialer().cut(&self.what, reason);
         Ok((out.map_err(cut)?, err.map_err(cut)?))
+    }
+
+    /// Why there was no command, if the server says so: it closes the streams of one that it cannot start without a word.
+    async fn refusal(&self) -> Option<IncusError> {
+        let ended = self.client.wait(&self.what, &self.operation, Deadline::after(LAST_WORDS)).await;
+        ended.err().filter(|error| matches!(error, IncusError::Refused { .. } | IncusError::Agent { .. }))
     }
 
     /// The exit status, which the operation holds.

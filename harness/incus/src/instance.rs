@@ -94,8 +94,12 @@ impl Instance {
 
     /// Whether it takes memory. A guest that says so itself is `Ready`, and runs as well.
     pub fn is_up(&self) -> bool {
-        matches!(self.status.as_str(), "Running" | "Ready" | "Starting" | "Stopping" | "Freezing" | "Frozen" | "Thawed")
+        is_up(&self.status)
     }
+}
+
+pub(crate) fn is_up(status: &str) -> bool {
+    matches!(status, "Running" | "Ready" | "Starting" | "Stopping" | "Freezing" | "Frozen" | "Thawed")
 }
 
 impl InstanceSpec {

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -21,10 +22,12 @@ use coldproof_machines::{
     receipt::Destroyed,
 };
 
-use crate::{error::IncusError, program::Commands};
+use crate::{error::IncusError, instance::InstanceType, program::Commands};
 
+/// How often the server is asked whether a virtual machine's agent is up. Incus 6.0 announces nothing of it.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 /// How long reading the console may take when the machine is destroyed.
-const CONSOLE: std::time::Duration = std::time::Duration::from_secs(20);
+const CONSOLE: Duration = Duration::from_secs(20);
 
 /// An instance that runs, or is stopped and can start again from its disk.
 pub(crate) struct IncusMachine {
@@ -74,7 +77,7 @@ impl IncusMachine {
     }
 
     async fn stop(&self, force: bool, deadline: Deadline) -> Result<(), BootError> {
-        let Commands { client, instance } = &self.commands;
+        let Commands { client, instance, .. } = &self.commands;
         let Err(error) = client.stop(instance, force, deadline).await else { return Ok(()) };
         match client.instance(instance, deadline).await {
             // It was quicker than the request.
@@ -87,7 +90,7 @@ impl IncusMachine {
     async fn start(&mut self, size: Option<MachineSize>, deadline: Deadline) -> Result<Guest, BootError> {
         self.network = None;
         self.starts += 1;
-        let Commands { client, instance } = &self.commands;
+        let Commands { client, instance, .. } = &self.commands;
         let started = async {
             if let Some(size) = size {
                 client.set_size(instance, size.memory, size.cpus, deadline).await?;
@@ -99,17 +102,21 @@ impl IncusMachine {
     }
 
     async fn fetch_console(&self) -> io::Result<()> {
-        let Commands { client, instance } = &self.commands;
+        let Commands { client, instance, .. } = &self.commands;
         let log = client.console_log(instance, Deadline::after(CONSOLE)).await.map_err(io::Error::other)?;
         fs::write(self.console_log(), log)
     }
 
-    async fn boot_error(&self, source: TransportError) -> BootError {
-        let console = match self.fetch_console().await {
+    /// What the console ends with, or why that is not known.
+    async fn console(&self) -> String {
+        match self.fetch_console().await {
             Ok(()) => fs::read_to_string(self.console_log()).unwrap_or_default(),
             Err(error) => error.to_string(),
-        };
-        let name = self.lease.machine().to_owned();
+        }
+    }
+
+    async fn boot_error(&self, source: TransportError) -> BootError {
+        let (name, console) = (self.lease.machine().to_owned(), self.console().await);
         match source {
             TransportError::Deadline { .. } => BootError::Deadline { name, console },
             source => BootError::Transport { source, console },
@@ -132,13 +139,33 @@ impl IncusMachine {
     }
 
     /// Waits for a virtual machine's agent; a container takes commands as soon as it runs.
-    async fn await_agent(&self, deadline: Deadline) -> Result<(), IncusError> {
-        let Commands { client, instance } = &self.commands;
-        // The server announces nothing when the agent comes up.
-        while !client.state(instance, deadline).await?.takes_commands() {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    async fn await_agent(&self, deadline: Deadline) -> Result<(), BootError> {
+        let Commands { client, instance, kind } = &self.commands;
+        loop {
+            match client.state(instance, deadline).await {
+                Ok(state) if state.takes_commands() => return Ok(()),
+                Ok(state) if !state.is_up() => {
+                    let reason = format!("its instance is {}", state.status);
+                    return Err(self.boot_error(TransportError::Lost { reason }).await);
+                }
+                Err(IncusError::Deadline { .. }) if *kind == InstanceType::VirtualMachine => {
+                    return Err(self.uncontrolled().await);
+                }
+                state => drop(state.map_err(ProvisionError::from)?),
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
         }
-        Ok(())
+    }
+
+    /// A virtual machine that runs, and has no agent that the server can reach.
+    async fn uncontrolled(&self) -> BootError {
+        BootError::Uncontrolled {
+            name: self.lease.machine().to_owned(),
+            missing: "its Incus agent did not come up",
+            remedy: "import an image that runs incus-agent (NixOS: the module `incus-virtual-machine`, which sets \
+                     `virtualisation.incus.agent.enable = true`), or allow more time with `deadline` under [machine]",
+            console: self.console().await,
+        }
     }
 }
 
@@ -155,7 +182,7 @@ impl Machine for IncusMachine {
     async fn guest(&mut self, deadline: Deadline) -> Result<Guest, BootError> {
         let guest = Guest::new(Arc::new(self.commands.clone()));
         if self.network.is_none() {
-            self.await_agent(deadline).await.map_err(ProvisionError::from)?;
+            self.await_agent(deadline).await?;
             if let Err(error) = guest.settle_boot(deadline).await {
                 return Err(self.boot_error(error).await);
             }

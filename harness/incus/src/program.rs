@@ -15,12 +15,14 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::{client::Client, error::IncusError, exec::Exec, websocket::Channel};
+use crate::{client::Client, error::IncusError, exec::Exec, instance::InstanceType, websocket::Channel};
 
 /// What a stream holds before it holds up who writes.
 const BUFFER: usize = 256 << 10;
 /// How long a program is given to start.
 const START: Duration = Duration::from_secs(60);
+/// The status of a command that a hang-up ended.
+const HUNG_UP: i32 = 128 + 1;
 /// Longer than any machine is kept.
 const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -29,6 +31,20 @@ const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 pub(crate) struct Commands {
     pub(crate) client: Client,
     pub(crate) instance: String,
+    pub(crate) kind: InstanceType,
+}
+
+impl Commands {
+    /// The status of a command that is known to have ended. Newer servers give that of a hang-up, and whatever was written
+    /// until then, to a command whose virtual machine or agent went away.
+    fn known(&self, status: i32) -> Result<i32, TransportError> {
+        match (self.kind, status) {
+            (InstanceType::VirtualMachine, HUNG_UP) => Err(TransportError::Lost {
+                reason: "the virtual machine or its agent went away during a command".to_owned(),
+            }),
+            (_, status) => Ok(status),
+        }
+    }
 }
 
 #[async_trait]
@@ -40,10 +56,11 @@ impl Transport for Commands {
             let pipe = ["sh", "-c", "cat | \"$@\"", "sh"].map(str::to_owned);
             command.argv.splice(0..0, pipe);
         }
-        self.client.exec(&self.instance, &command, deadline).await.map_err(|error| match error {
+        let output = self.client.exec(&self.instance, &command, deadline).await.map_err(|error| match error {
             IncusError::Deadline { .. } => TransportError::Deadline { command: command.label() },
             error => lost(&error),
-        })
+        })?;
+        Ok(CommandOutput { status: self.known(output.status)?, ..output })
     }
 }
 
@@ -51,7 +68,7 @@ impl Transport for Commands {
 impl StartsPrograms for Commands {
     async fn start(&self, argv: &[String]) -> Result<Program, TransportError> {
         let started = self.client.start_command(&self.instance, argv, Deadline::after(START)).await;
-        Ok(program(started.map_err(|error| lost(&error))?))
+        Ok(program(self.clone(), started.map_err(|error| lost(&error))?))
     }
 }
 
@@ -59,8 +76,8 @@ fn lost(error: &IncusError) -> TransportError {
     TransportError::Lost { reason: error.to_string() }
 }
 
-fn program(exec: Exec) -> Program {
-    let Exec { client, what, operation, stdin, stdout, stderr, control } = exec;
+fn program(commands: Commands, exec: Exec) -> Program {
+    let Exec { what, operation, stdin, stdout, stderr, control, .. } = exec;
     let (near_in, far_in) = duplex(BUFFER);
     let (near_out, far_out) = duplex(BUFFER);
     let (near_err, far_err) = duplex(BUFFER);
@@ -70,11 +87,12 @@ fn program(exec: Exec) -> Program {
     let (tell, told) = oneshot::channel();
     // A task of its own, as the command goes on if nobody asks for its status: it ends when its standard input does.
     tokio::spawn(async move {
-        let ended = client.wait(&what, &operation, Deadline::after(LIFE)).await;
+        let ended = commands.client.wait(&what, &operation, Deadline::after(LIFE)).await;
         // The server kills a command that has lost its control channel.
         drop(control);
         let status = ended.map_err(|error| lost(&error)).and_then(|metadata| {
-            crate::exec::status(&metadata).ok_or_else(|| TransportError::Protocol(format!("no status: {metadata}")))
+            let status = crate::exec::status(&metadata);
+            commands.known(status.ok_or_else(|| TransportError::Protocol(format!("no status: {metadata}")))?)
         });
         // Nobody may have asked.
         let _ = tell.send(status);

@@ -167,7 +167,7 @@ impl Provider for IncusProvider {
         self.client.create(&instance, deadline).await?;
         self.client.start(&instance.name, deadline).await?;
         drop(one_at_a_time);
-        let commands = Commands { client: self.client.clone(), instance: instance.name };
+        let commands = Commands { client: self.client.clone(), instance: instance.name, kind: instance.kind };
         Ok(Box::new(IncusMachine::new(commands, spec, lease, self.capabilities().accelerator, admission)))
     }
 

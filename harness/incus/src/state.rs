@@ -7,7 +7,12 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{client::Client, error::IncusError, http::Call, instance::path};
+use crate::{
+    client::Client,
+    error::IncusError,
+    http::Call,
+    instance::{is_up, path},
+};
 
 /// What the server knows of a running instance.
 #[derive(Debug, Clone, Deserialize)]
@@ -51,6 +56,11 @@ impl InstanceState {
     pub fn addresses(&self) -> Vec<IpAddr> {
         let cards = self.network.iter().flat_map(BTreeMap::values);
         cards.flat_map(|card| &card.addresses).filter(|a| a.scope == "global").map(|a| a.address).collect()
+    }
+
+    /// Whether it is on, booting included.
+    pub fn is_up(&self) -> bool {
+        is_up(&self.status)
     }
 
     /// Whether commands can be run: a container's always can while it runs, a virtual machine's
