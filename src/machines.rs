@@ -1,6 +1,7 @@
 //! `coldproof machines`: the machines that are there, and the ones that were left.
 
 use std::{
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -14,6 +15,7 @@ use coldproof_machines::{
     reaper::{self, ReapScope},
     receipt::Destroyed,
 };
+use coldproof_testbed::{host::HostDefinition, providers};
 
 use crate::{
     failure::{INCONCLUSIVE, Usage},
@@ -69,8 +71,10 @@ Exits with the last command's status. Guest services, such as git, ended with th
   coldproof machines reap                  what died without cleaning up
   coldproof machines reap cc-ci-subject    this machine, also if it was kept
   coldproof machines reap --kept           everything without a living owner
+  coldproof machines reap --host coldproof.toml
+                                           and what expired on its Incus server, also if the ledger was lost
 
-A machine in use is never touched.")]
+A machine in use is never touched, nor is an instance on a server that another certificate made.")]
     Reap {
         /// Only the machine or lease of this name, even if it was kept
         #[arg(conflicts_with = "kept")]
@@ -78,6 +82,9 @@ A machine in use is never touched.")]
         /// Remove machines kept on purpose, too
         #[arg(long)]
         kept: bool,
+        /// Remove instances of ours, too, that have expired on this host definition's Incus server
+        #[arg(long, value_name = "FILE", conflicts_with = "name")]
+        host: Option<PathBuf>,
     },
 }
 
@@ -94,7 +101,7 @@ impl Arguments {
                     shell::run(&guest, command).await
                 }
             }),
-            Action::Reap { name, kept } => reap(&ledger, name, kept),
+            Action::Reap { name, kept, host } => reap(&ledger, name, kept, host.as_deref()),
         }
     }
 }
@@ -127,6 +134,15 @@ fn state(entry: &LedgerEntry) -> &'static str {
     }
 }
 
+/// What has expired on the host definition's server.
+fn reap_server(host: &HostDefinition, ledger: &Ledger) -> Result<Vec<Destroyed>> {
+    let Some(settings) = &host.machine.incus else {
+        let text = format!("{} names no Incus server; add [machine.incus], or leave --host out", host.file.display());
+        return Err(Usage(text).into());
+    };
+    Ok(tokio::runtime::Runtime::new()?.block_on(providers::reap_incus(settings, ledger))?)
+}
+
 /// Rounded to its largest unit: `3m`, `2h`.
 fn age(entry: &LedgerEntry) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -138,13 +154,17 @@ fn age(entry: &LedgerEntry) -> String {
     }
 }
 
-fn reap(ledger: &Ledger, name: Option<String>, kept: bool) -> Result<ExitCode> {
+fn reap(ledger: &Ledger, name: Option<String>, kept: bool, host: Option<&Path>) -> Result<ExitCode> {
     let scope = match (&name, kept) {
         (Some(name), _) => ReapScope::Named(name.clone()),
         (None, true) => ReapScope::OrphanedAndKept,
         (None, false) => ReapScope::Orphaned,
     };
-    let receipts = reaper::reap(ledger, &scope).context("reading the ledger")?;
+    let host = host.map(HostDefinition::load).transpose()?;
+    let mut receipts = reaper::reap(ledger, &scope).context("reading the ledger")?;
+    if let Some(host) = &host {
+        receipts.extend(reap_server(host, ledger)?);
+    }
     for receipt in &receipts {
         say(receipt);
     }

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     let trials = vec![
         Trial::test("verdicts_are_the_same_on_a_server::@incus", || run(verdicts)),
         Trial::test("a_killed_run_leaves_nothing::@incus", || run(killed_run)),
+        Trial::test("what_a_lost_ledger_left_is_reaped_once_it_has_expired::@incus", || run(lost_ledger)),
         Trial::test("the_doctor_asks_the_server::@incus", || run(doctor)),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -81,6 +82,35 @@ fn killed_run(server: &Server, home: &Path) -> Result<()> {
         eprintln!("killed at `{moment}`: nothing is left");
     }
     Ok(())
+}
+
+/// The server tells by itself what is ours and whose time is over. Without its name, nobody asks it.
+fn lost_ledger(server: &Server, home: &Path) -> Result<()> {
+    let definition = world(server, &home.join("lost"))?;
+    for (name, owner, expires) in
+        [("over", server.client.as_str(), "1"), ("later", &server.client, "99999999999"), ("another", "ab12", "1")]
+    {
+        let mark = [("owner", owner), ("run", "lost"), ("nonce", name), ("expires", expires)];
+        let mark: Vec<String> = mark.map(|(key, value)| format!("--config=user.coldproof.{key}={value}")).into();
+        let mark: Vec<&str> = mark.iter().map(String::as_str).collect();
+        server.incus(
+            &[&["create", "--empty", name, "--storage=pool", "--config=limits.memory=16MiB"], &mark[..]].concat(),
+        )?;
+    }
+    let reap = |host: &[&str]| {
+        let mut reap = coldproof();
+        reap.args(["machines", "reap"]).args(host).env("COLDPROOF_STATE", home.join("state")).output()
+    };
+    let output = reap(&[])?;
+    ensure!(
+        output.status.success() && server.instances()? == "another, later, over, theirs",
+        "{}",
+        server.instances()?
+    );
+    let output = reap(&["--host", &definition.display().to_string()])?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(server.instances()? == "another, later, theirs", "these are left: {}", server.instances()?);
+    server.incus(&["delete", "another", "later"]).map(drop)
 }
 
 /// It says whether the server answers and trusts us with the project.

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use coldproof_evidence::Digest;
 use rcgen::{CertificateParams, KeyPair};
 
 /// Starts the server in namespaces of its own, which end with it.
@@ -29,6 +30,8 @@ pub(crate) struct Server {
     proxy: Proxy,
     proxy_port: u16,
     fingerprint: String,
+    /// SHA-256 of the certificate that is trusted with the project.
+    pub(crate) client: String,
 }
 
 impl Server {
@@ -54,9 +57,9 @@ impl Server {
             .spawn()
             .map(Proxy)
             .context("starting microsocks")?;
-        let fingerprint = String::new();
+        let (fingerprint, client) = (String::new(), String::new());
         let dir = dir.to_owned();
-        let mut server = Self { dir, project, port, process, commands, proxy, proxy_port, fingerprint };
+        let mut server = Self { dir, project, port, process, commands, proxy, proxy_port, fingerprint, client };
         server.set_up()?;
         Ok(server)
     }
@@ -79,7 +82,9 @@ impl Server {
         self.incus(&["profile", "device", "add", "default", "root", "disk", "path=/", "pool=pool"])?;
         let key = KeyPair::generate()?;
         let certificate = self.dir.join("client.crt");
-        fs::write(&certificate, CertificateParams::new([])?.self_signed(&key)?.pem())?;
+        let signed = CertificateParams::new([])?.self_signed(&key)?;
+        self.client = Digest::of(signed.der()).hex();
+        fs::write(&certificate, signed.pem())?;
         let mut file =
             fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(self.dir.join("client.key"))?;
         file.write_all(key.serialize_pem().as_bytes())?;

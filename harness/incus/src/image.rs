@@ -29,6 +29,12 @@ struct Alias {
     target: String,
 }
 
+/// An image, as the server describes it.
+#[derive(Deserialize)]
+struct Image {
+    fingerprint: String,
+}
+
 /// An image that a server can import: Incus's split form, a tarball about the image and the root tree's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerImage {
@@ -75,16 +81,21 @@ fn fingerprint(metadata: &[u8], archive: &mut File) -> io::Result<String> {
 }
 
 impl Client {
-    /// The fingerprint of the image that an alias stands for.
+    /// The fingerprint of the image that goes by this alias, or whose fingerprint begins so.
     ///
     /// # Errors
-    /// [`IncusError::ImageMissing`] when there is no such alias.
-    pub async fn resolve(&self, alias: &str, deadline: Deadline) -> Result<String, IncusError> {
-        let look = Call::new(Method::GET, format!("/1.0/images/aliases/{}", segment(alias)), "look for the image");
-        match self.get::<Alias>(look, deadline).await {
-            Ok(found) => Ok(found.target),
+    /// [`IncusError::ImageMissing`] when there is none.
+    pub async fn resolve(&self, image: &str, deadline: Deadline) -> Result<String, IncusError> {
+        let look = |path: String| Call::new(Method::GET, path, "look for the image");
+        match self.get::<Alias>(look(format!("/1.0/images/aliases/{}", segment(image))), deadline).await {
+            Ok(found) => return Ok(found.target),
+            Err(IncusError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        match self.get::<Image>(look(format!("/1.0/images/{}", segment(image))), deadline).await {
+            Ok(found) => Ok(found.fingerprint),
             Err(IncusError::NotFound { reason, .. }) => {
-                Err(IncusError::ImageMissing { image: alias.to_owned(), reason })
+                Err(IncusError::ImageMissing { image: image.to_owned(), reason })
             }
             Err(error) => Err(error),
         }

@@ -8,6 +8,7 @@ pub mod client;
 mod connection;
 pub mod error;
 pub mod exec;
+mod expired;
 mod file;
 mod http;
 pub mod image;

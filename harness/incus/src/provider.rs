@@ -46,7 +46,7 @@ pub struct Settings {
     pub server: Server,
     /// Virtual machines or containers.
     pub kind: InstanceType,
-    /// The alias of an image on the server; none where coldproof's own is to be imported, which is one for containers.
+    /// The alias of an image on the server, or its fingerprint; none where coldproof's own is to be imported, which is one for containers.
     pub image: Option<String>,
     /// The storage pool; the default profile's where none is named.
     pub pool: Option<String>,

@@ -1,8 +1,11 @@
-//! Whether a provider works, before anything is asked of it.
+//! Whether a provider works, before anything is asked of it; and what is left at one that no ledger knows.
 
 use std::time::Duration;
 
-use coldproof_incus::provider::{IncusProvider, Settings};
+use coldproof_incus::{
+    client::Client,
+    provider::{IncusProvider, Settings},
+};
 use coldproof_machines::{
     deadline::Deadline,
     lease::Lease,
@@ -10,6 +13,7 @@ use coldproof_machines::{
     paths::Paths,
     provider::{Capabilities, Provider as _, ProvisionError},
     qemu::QemuProvider,
+    receipt::Destroyed,
     ssh_host::{Connection, SshHost},
 };
 
@@ -17,6 +21,8 @@ use crate::{run::RunError, tools};
 
 /// Within which a server or a host has to answer.
 const ANSWER: Duration = Duration::from_secs(30);
+/// Within which a server has to remove what is left there.
+const REMOVAL: Duration = Duration::from_secs(600);
 
 /// What QEMU can do here, or why it cannot be used.
 ///
@@ -45,6 +51,20 @@ pub async fn incus(settings: &Settings) -> Result<Capabilities, ProvisionError> 
     let provider = IncusProvider::connect(settings.clone(), deadline).await?;
     provider.image(deadline).await?;
     Ok(provider.capabilities())
+}
+
+/// Removes what this certificate made on an Incus server, if its time is over and no lease of `ledger` holds it: what is
+/// left of a run whose ledger was lost.
+///
+/// # Errors
+/// When the server does not answer, or the ledger cannot be read, with the remedy.
+pub async fn reap_incus(settings: &Settings, ledger: &Ledger) -> Result<Vec<Destroyed>, ProvisionError> {
+    let deadline = Deadline::after(REMOVAL);
+    let entries =
+        ledger.entries().map_err(|source| ProvisionError::Io { what: "reading the ledger".to_owned(), source })?;
+    let held = |lease: &str| entries.iter().any(|entry| entry.lease == lease);
+    let client = Client::connect(&settings.server, deadline).await?;
+    Ok(client.remove_expired(held, deadline).await?)
 }
 
 /// Whether a host that is there already can be looked at. What that makes there is gone afterwards, as it is after a proof.

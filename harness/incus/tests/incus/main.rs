@@ -22,6 +22,7 @@ fn main() {
         trial("a_machine_is_made_within_its_budget_and_leaves_nothing", provider::machine),
         trial("eight_machines_fit_at_once_and_a_ninth_does_not", provider::eight_at_once),
         trial("only_what_lost_its_owner_is_reaped", provider::reaped),
+        trial("only_what_is_ours_and_has_expired_is_removed", provider::expired),
         trial("a_full_pool_leaves_nothing", refusals::full_disk),
         trial("a_proxy_that_is_down_or_dies_is_named", outages::proxy),
         trial("what_a_killed_server_left_half_made_is_removed", outages::restart),

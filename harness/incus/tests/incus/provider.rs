@@ -1,9 +1,12 @@
 //! Machines that are containers of a real server.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use anyhow::{Context, ensure};
 use coldproof_incus::{
     client::Client,
     instance::InstanceType,
+    mark::Mark,
     provider::{IncusProvider, Settings},
 };
 use coldproof_machines::{
@@ -16,7 +19,7 @@ use coldproof_machines::{
 };
 
 use crate::{
-    bench::{Clock, within},
+    bench::{Clock, container, within},
     daemon::{Daemon, ROOMY, boot_image, soon},
 };
 
@@ -114,6 +117,35 @@ pub(crate) async fn eight_at_once() -> anyhow::Result<()> {
     }
     clock.lap("eight were destroyed");
     ensure!(is_empty(&client).await? && ledger.entries()?.is_empty(), "something is left");
+    daemon.end().await
+}
+
+/// What a lost ledger leaves: of all that has expired, what is ours and in no other ledger is removed, and nothing else.
+pub(crate) async fn expired() -> anyhow::Result<()> {
+    let daemon = Daemon::start(ROOMY).await?;
+    let (client, image) = daemon.client_with_image().await?;
+    let made = async |name: &str, owner: &str, life: Duration| {
+        let mut spec = container(&client, name, &image);
+        spec.mark = Mark::new(owner, "lost", &format!("nonce-{name}"), life);
+        if life.is_zero() {
+            spec.mark.expires = 1;
+        }
+        client.create(&spec, soon()).await
+    };
+    let (over, later) = (Duration::ZERO, Duration::from_secs(3600));
+    made("ours-over", client.fingerprint(), over).await?;
+    client.start("ours-over", soon()).await?;
+    made("ours-held", client.fingerprint(), over).await?;
+    made("ours-later", client.fingerprint(), later).await?;
+    made("theirs-over", &"ab".repeat(32), over).await?;
+    let limit = ["--config", "limits.memory=16MiB", "--storage", "pool", "--project", &daemon.project];
+    daemon.incus(&[&["create", "--empty", "unmarked"], &limit[..]].concat()).await?;
+
+    let receipts = client.remove_expired(|lease| lease == "nonce-ours-held", soon()).await?;
+    ensure!(receipts.len() == 1 && receipts[0].is_clean() && receipts[0].lease == "nonce-ours-over", "{receipts:?}");
+    let left: BTreeSet<String> = client.instances(soon()).await?.into_iter().map(|instance| instance.name).collect();
+    ensure!(left == ["ours-held", "ours-later", "theirs-over", "unmarked"].map(str::to_owned).into(), "{left:?}");
+    ensure!(client.remove_expired(|lease| lease == "nonce-ours-held", soon()).await?.is_empty());
     daemon.end().await
 }
 

@@ -72,6 +72,18 @@ pub(crate) async fn creations() -> anyhow::Result<()> {
     let error = refused(&InstanceSpec { source: missing, ..container(&client, "b", &image) }).await?;
     ensure!(matches!(error, IncusError::ImageMissing { .. }), "{error:?}");
 
+    let resolved = client.resolve(&image[..12], soon()).await?;
+    ensure!(resolved == image, "{resolved}");
+    daemon.incus(&["image", "alias", "create", "blank", &image, "--project", &daemon.project]).await?;
+    ensure!(client.resolve("blank", soon()).await? == image);
+    client
+        .create(
+            &InstanceSpec { source: Source::Alias("blank".into()), ..container(&client, "aliased", &image) },
+            soon(),
+        )
+        .await?;
+    client.remove("aliased", "nonce-aliased", soon()).await?;
+
     let mut privileged = container(&client, "privileged", &image);
     privileged.config.insert("security.privileged".into(), "true".into());
     let error = refused(&privileged).await?;

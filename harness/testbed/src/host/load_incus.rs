@@ -19,7 +19,7 @@ impl Loader<'_> {
             return Err(self.document.error(
                 span,
                 "virtual machines without an image",
-                "add `image`, an alias on the server, or write `type = \"container\"`, which needs none",
+                "add `image`, an alias or fingerprint on the server, or write `type = \"container\"`, which needs none",
             ));
         }
         let (url, proxy) = (written.url.span(), written.proxy.as_ref().map(Spanned::span));
