@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -65,7 +66,14 @@ fn unmount_below(dir: &Path) -> Vec<ReleasedResource> {
 
 fn remove_directory(dir: &Path) -> ReleasedResource {
     if mounts_below(dir).is_empty() {
-        match fs::remove_dir_all(dir) {
+        let removed = fs::remove_dir_all(dir).or_else(|error| {
+            if error.kind() != io::ErrorKind::PermissionDenied {
+                return Err(error);
+            }
+            open_up(dir)?;
+            fs::remove_dir_all(dir)
+        });
+        match removed {
             Err(error) if !is_not_there(&error) => {
                 tracing::warn!(%error, dir = %dir.display(), "removing a directory");
             }
@@ -77,6 +85,18 @@ fn remove_directory(dir: &Path) -> ReleasedResource {
         name: dir.display().to_string(),
         gone: fs::symlink_metadata(dir).is_err_and(|error| is_not_there(&error)),
     }
+}
+
+/// Makes directories writable to their owner, as only root removes what is in others. Nix leaves some.
+fn open_up(dir: &Path) -> io::Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether there is nothing of that name, or nothing can be, since what should hold it is no directory.
@@ -137,6 +157,19 @@ mod tests {
         let file = state.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(undo(&ledger, &entry(&ledger, file.join("directory"))).is_clean());
+    }
+
+    #[test]
+    fn what_is_read_only_is_opened_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (outer, inner) = (dir.path().join("outer"), dir.path().join("outer/inner"));
+        fs::create_dir_all(&inner).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for path in [&inner, &outer] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o555)).unwrap();
+        }
+        open_up(&outer).unwrap();
+        assert_eq!((mode(&outer), mode(&inner)), (0o700, 0o700));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From a host definition to a sealed bundle: source, machine, bootstrap, rebuild, observation.
 
+mod fit;
 pub mod host;
 pub mod memory_file;
 pub mod network;

@@ -67,6 +67,9 @@ pub enum RunError {
          [machine.incus] (docs/incus.md)"
     )]
     NoIncusServer,
+    /// The host's configuration expects another machine than the one that is declared around its image.
+    #[error("the host's configuration does not fit the machine that [machine.image] declares:\n{0}")]
+    Misfit(String),
     /// The machine's disk is smaller than the image that is to be on it.
     #[error(
         "a disk of {disk_mib} MiB does not hold the image of {image_mib} MiB; write a larger `disk` under [machine]"
@@ -185,6 +188,7 @@ impl RunError {
             | Self::KeptOriginal(_)
             | Self::NoIncusServer
             | Self::DiskTooSmall { .. }
+            | Self::Misfit(_)
             | Self::Selection(_)
             | Self::OutExists(_)
             | Self::OutUnwritable { .. } => ErrorKind::Definition,

@@ -98,6 +98,7 @@ struct Controller {
 async fn controller(setting: &Setting<'_>) -> Result<Controller, RunError> {
     let work = async {
         let (source, clone) = source::observe(&setting.source, setting.network.git()).await?;
+        preflight::fits(setting, clone.path()).await?;
         // Once there is a machine that holds the secrets, they are looked for in everything that comes back from it.
         let opened = if setting.selection.needs(Need::Sops) || setting.selection.reach() == Reach::Switched {
             Some(sops::observe(&clone, &setting.sops_request()?).await?)

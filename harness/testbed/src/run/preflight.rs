@@ -9,8 +9,9 @@ use coldproof_criteria::Need;
 use coldproof_machines::disk_image::Control;
 use zeroize::Zeroizing;
 
-use super::{Plan, Reach, RunError, Selection, machines::maker};
+use super::{Plan, Reach, RunError, Selection, machines::maker, setting::Setting};
 use crate::{
+    fit::{self, Evaluation, Fit},
     host::{HostDefinition, Provider},
     sops::recipients,
     tools,
@@ -49,6 +50,24 @@ pub(super) fn check(host: &HostDefinition, plan: &Plan, selection: &Selection) -
     let key = host.bootstrap.key.read()?;
     recipients::of_identity(&key).map_err(RunError::BootstrapKey)?;
     Ok(key)
+}
+
+/// Whether the configuration in the clone fits the machine that is declared around an image of one's own. What cannot be
+/// told is said, and is no verdict.
+pub(super) async fn fits(setting: &Setting<'_>, clone: &Path) -> Result<(), RunError> {
+    let Some(image) = setting.host.machine.image.as_ref().filter(|_| setting.selection.reach() > Reach::Source) else {
+        return Ok(());
+    };
+    let evaluation =
+        Evaluation { clone, host: &setting.host.host, private: setting.lease.dir(), mark: setting.lease.mark() };
+    let unknown = match fit::look(&evaluation, image).await {
+        Fit::Fits => return Ok(()),
+        Fit::Misfit(misfits) => return Err(RunError::Misfit(misfits)),
+        Fit::Silent => "it says nothing of disks, boot loaders and agents".to_owned(),
+        Fit::Unknown(why) => why,
+    };
+    setting.stopwatch.note(&format!("the host's configuration was not compared with [machine.image]: {unknown}"));
+    Ok(())
 }
 
 /// A host that is there already is named, and nothing is done to it.

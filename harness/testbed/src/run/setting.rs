@@ -163,6 +163,10 @@ impl<'a> Setting<'a> {
         priority: Priority,
     ) -> Result<(Box<dyn Machine>, Session), RunError> {
         let machines = self.machines().await?;
+        if self.host.machine.image.is_some() {
+            // The commit is announced once the configuration was compared with what the image is to boot on.
+            self.committed().await;
+        }
         let spec = MachineSpec {
             name: format!("{}-{name}", self.host.host.name),
             memory: self.host.machine.memory.into(),
