@@ -48,6 +48,8 @@ pub struct Settings {
     pub kind: InstanceType,
     /// The alias of an image on the server, or its fingerprint; none where coldproof's own is to be imported, which is one for containers.
     pub image: Option<String>,
+    /// cloud-init user-data, which others can read.
+    pub user_data: Option<String>,
     /// The storage pool; the default profile's where none is named.
     pub pool: Option<String>,
     /// The most that running instances may take together, in bytes.
@@ -117,7 +119,7 @@ impl IncusProvider {
             cpus: spec.cpus,
             pool,
             disk: Some(spec.disk),
-            user_data: None,
+            user_data: self.settings.user_data.clone(),
             config,
             mark: Mark::new(self.client.fingerprint(), lease.run(), lease.id(), LIFE),
         }

@@ -79,6 +79,7 @@ impl Bench {
             server: fake.server.clone(),
             kind: InstanceType::VirtualMachine,
             image: Some("nixos".to_owned()),
+            user_data: None,
             pool: None,
             budget: None,
         };

@@ -38,7 +38,14 @@ fn spec() -> anyhow::Result<MachineSpec> {
 }
 
 fn settings(client: &Client, budget: Option<u64>) -> Settings {
-    Settings { server: client.server().clone(), kind: InstanceType::Container, image: None, pool: None, budget }
+    Settings {
+        server: client.server().clone(),
+        kind: InstanceType::Container,
+        image: None,
+        user_data: Some("#cloud-config\n".to_owned()),
+        pool: None,
+        budget,
+    }
 }
 
 async fn is_empty(client: &Client) -> anyhow::Result<bool> {
@@ -64,6 +71,8 @@ pub(crate) async fn machine() -> anyhow::Result<()> {
     clock.lap("a machine, with its image");
     let guest = machine.guest(within(60)).await?;
     clock.lap("its guest");
+    let made = client.instances(soon()).await?;
+    ensure!(made.len() == 1 && made[0].config["cloud-init.user-data"] == "#cloud-config\n", "{made:?}");
     let settled = guest.settle(within(60)).await?;
     ensure!(settled.success(), "{settled:?}");
     let output = guest.run(&GuestCommand::new(["ip", "-4", "-o", "address"]), soon()).await?;

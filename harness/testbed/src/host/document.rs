@@ -114,7 +114,7 @@ pub(super) struct MachineTable {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct IncusTable {
     pub(super) url: Spanned<String>,
     pub(super) project: Name,
@@ -127,6 +127,7 @@ pub(super) struct IncusTable {
     #[serde(default)]
     pub(super) r#type: InstanceType,
     pub(super) image: Option<Name>,
+    pub(super) user_data: Option<Spanned<PathBuf>>,
     pub(super) pool: Option<Name>,
 }
 

@@ -1,5 +1,8 @@
 //! The Incus server in a host definition: what can be told without asking it.
 
+use std::{fs, path::PathBuf};
+
+use coldproof_evidence::credentials::sightings;
 use coldproof_incus::{
     error::IncusError,
     instance::InstanceType,
@@ -46,6 +49,7 @@ impl Loader<'_> {
             server,
             kind: written.r#type,
             image: written.image.map(|image| image.to_string()),
+            user_data: written.user_data.as_ref().map(|file| self.user_data(file)).transpose()?,
             pool: written.pool.map(|pool| pool.to_string()),
             budget: written.budget.map(super::Size::bytes),
         })
@@ -58,11 +62,26 @@ impl Loader<'_> {
         Url::parse(written.get_ref()).map_err(bad)
     }
 
+    /// Whoever is let into the project can read it, and so can every process of the guest.
+    fn user_data(&self, written: &Spanned<PathBuf>) -> Result<String, HostError> {
+        let path = self.existing(written, "a file with cloud-init user-data")?;
+        let refused = |problem: String, remedy: &str| self.document.error(written.span(), problem, remedy);
+        let text = fs::read_to_string(&path)
+            .map_err(|error| refused(format!("{}: {error}", path.display()), "name a text file that can be read"))?;
+        match sightings("", "", &text).first() {
+            None => Ok(text),
+            Some(found) => Err(refused(
+                format!("line {} of {} looks like a credential ({})", found.line, path.display(), found.kind),
+                "leave it out: user-data is no place for a secret, and the bootstrap key is delivered by itself",
+            )),
+        }
+    }
+
     fn trust(
         &self,
         table: std::ops::Range<usize>,
         fingerprint: Option<Spanned<String>>,
-        authority: Option<Spanned<std::path::PathBuf>>,
+        authority: Option<Spanned<PathBuf>>,
     ) -> Result<ServerTrust, HostError> {
         match (fingerprint, authority) {
             (Some(fingerprint), None) => {

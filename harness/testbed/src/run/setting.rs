@@ -30,7 +30,7 @@ use super::{
     guest::{OBSERVER_PATH, Session},
     guest_network::GuestNetwork,
     known::KnownSecrets,
-    machines::Machines,
+    machines::{Machines, maker},
     preflight,
     progress::Stopwatch,
 };
@@ -308,6 +308,10 @@ impl<'a> Setting<'a> {
         let mut given = vec!["git credential, deleted after the clone".to_owned(), "observer binary".to_owned()];
         if !self.expectations.allowed_egress.is_empty() {
             given.push(format!("CONNECT proxy to {}", self.expectations.allowed_egress.join(", ")));
+        }
+        let instance = self.host.machine.incus.as_ref().filter(|_| maker(self.host, self.plan) == Provider::Incus);
+        if instance.is_some_and(|settings| settings.user_data.is_some()) {
+            given.push("cloud-init user-data".to_owned());
         }
         if let Some(fault) = &self.host.fault {
             given.push(format!("seeded fault {}", fault.name));

@@ -69,6 +69,7 @@ fn error(old: &str, new: &str) -> String {
 #[case::incus_trusted_twice("pool = \"fast\"", "authority = \"ca/root.pem\"")]
 #[case::incus_missing_certificate("certificate = \"ca/root.pem\"", "certificate = \"ca/none.pem\"")]
 #[case::incus_open_key("key = \"keys/recovery.txt\"\nfingerprint", "key = \"keys/open.txt\"\nfingerprint")]
+#[case::incus_secret_user_data("\"user-data.yaml\"", "\"secret-data.yaml\"")]
 #[case::incus_machines_without_an_image("image = \"cc-ci\"\n", "")]
 #[case::service_with_nothing("unit = \"nginx.service\"", "")]
 #[case::service_with_both("unit = \"nginx.service\"", "unit = \"nginx.service\"\nurl = \"https://ci.example.test/\"")]

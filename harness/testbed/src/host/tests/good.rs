@@ -60,6 +60,7 @@ fn every_key_is_taken_over() {
         (incus.image.as_deref(), incus.pool.as_deref(), incus.budget),
         (Some("cc-ci"), Some("fast"), Some(16 << 30))
     );
+    assert_eq!(incus.user_data.as_deref(), Some("#cloud-config\n"));
     assert_eq!(incus.server.key, directory.path("keys/recovery.txt"));
     assert_eq!(incus.server.trust, ServerTrust::Fingerprint("0123456789abcdef".repeat(4)));
     assert_eq!(definition.tls.unwrap().roots.len(), 1);

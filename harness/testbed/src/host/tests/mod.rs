@@ -30,6 +30,8 @@ impl Directory {
         directory.write("ca/not-a-certificate.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
         directory.write("fault.sh", "true");
         directory.write("ssh_config", "");
+        directory.write("user-data.yaml", "#cloud-config\n");
+        directory.write("secret-data.yaml", "#cloud-config\n-----BEGIN OPENSSH PRIVATE KEY-----\n");
         directory.write_qcow2("cc-ci.qcow2", 0);
         directory.write_qcow2("overlay.qcow2", 0x100);
         directory.write("keys/open.txt", "");
