@@ -24,6 +24,10 @@ const WAIVERS: &str =
 ";
 
 const SERVICES: &str = "
+[services.containerd]
+unit = \"containerd.service\"
+state = \"active\"
+
 [services.docker]
 unit = \"docker.service\"
 state = \"active\"

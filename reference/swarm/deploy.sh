@@ -6,10 +6,11 @@
 set -euo pipefail
 stack=$1 file=$2 image=$3
 
-# Inactive is a node that never was in a swarm. One that comes back from a boot elects itself first. What the command says
-# is the token to join with, which is for no journal.
+# Inactive is a node that never was in a swarm. What the command says is the token to join with, which is for no journal. It
+# gives up after 20 seconds; the node goes on, as one does that comes back from a boot.
 if [[ $(docker info --format '{{.Swarm.LocalNodeState}}') == inactive ]]; then
-  docker swarm init --advertise-addr 198.18.0.1 --listen-addr 198.18.0.1 --default-addr-pool 198.18.64.0/18 >/dev/null
+  docker swarm init --advertise-addr 198.18.0.1 --listen-addr 198.18.0.1 --default-addr-pool 198.18.64.0/18 >/dev/null ||
+    echo "$stack: waiting for the node" >&2
 fi
 until docker node inspect self --format 'the node is {{.Status.State}}' 2>/dev/null | grep -w ready; do sleep 1; done
 
