@@ -178,7 +178,7 @@ impl Shared {
         body: &Value,
     ) -> anyhow::Result<Answer> {
         let mut state = self.state.lock().await;
-        if !state.vm.as_ref().is_some_and(|vm| vm.name == name) {
+        if state.vm.as_ref().is_none_or(|vm| vm.name != name) {
             return Ok(Answer::Refused((404, "Instance not found".to_owned())));
         }
         let interfere = rest.is_empty() && method == Method::GET && std::mem::take(&mut state.interfere);
