@@ -46,8 +46,13 @@ impl Engine {
     pub(crate) fn coldproof(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coldproof"));
         command.args(arguments).current_dir(self.home.path());
-        command.env("DOCKER_HOST", &self.host).env("COLDPROOF_STATE", self.path("subject"));
+        self.provide(&mut command);
         command
+    }
+
+    /// Names this engine, and a ledger of its own, to a command.
+    pub(crate) fn provide(&self, command: &mut Command) {
+        command.env("DOCKER_HOST", &self.host).env("COLDPROOF_STATE", self.path("subject"));
     }
 
     /// The ids of all its containers, running or not.

@@ -49,7 +49,7 @@ pub(crate) fn own_output(engine: &Engine) -> Result<()> {
 }
 
 /// Which secret, and in which form.
-fn finds(matcher: &Matcher, bytes: &[u8]) -> Option<String> {
+pub(crate) fn finds(matcher: &Matcher, bytes: &[u8]) -> Option<String> {
     let mut scanner = matcher.scanner();
     scanner.push(bytes);
     let hits = scanner.finish();
@@ -57,7 +57,7 @@ fn finds(matcher: &Matcher, bytes: &[u8]) -> Option<String> {
 }
 
 /// The private keys of a world.
-fn keys(directory: &Path) -> Result<Vec<Secret>> {
+pub(crate) fn keys(directory: &Path) -> Result<Vec<Secret>> {
     let private = files(directory)?.into_iter().filter(|file| file.extension().is_none_or(|end| end != "pub"));
     let key = |file: PathBuf| {
         let text = Zeroizing::new(fs::read_to_string(&file)?);
@@ -69,7 +69,7 @@ fn keys(directory: &Path) -> Result<Vec<Secret>> {
 }
 
 /// The values of a world's sops file.
-fn decrypted(world: &Path) -> Result<Vec<Secret>> {
+pub(crate) fn decrypted(world: &Path) -> Result<Vec<Secret>> {
     let file = world.join("secrets.yaml");
     let git = ["--git-dir", "secrets.git", "show", "HEAD:secrets.yaml"];
     fs::write(&file, finished(&Command::new("git").args(git).current_dir(world).output()?)?)?;

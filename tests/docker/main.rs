@@ -4,6 +4,7 @@
 
 mod engine;
 mod host_key;
+mod junit;
 mod leaks;
 mod many;
 mod original;
@@ -21,10 +22,14 @@ const MATRIX: &str = include_str!("../../docs/faults.md");
 const CLEAN_RUNS: usize = 20;
 
 fn main() -> ExitCode {
-    coldproof_testbed::dispatch();
+    coldproof_steps::dispatch();
+    if let Some(ended) = junit::scenario() {
+        return ended;
+    }
     let trials = vec![
         trial("selftest::@docker", selftest),
         trial("leaks::own_output::@docker", leaks::own_output),
+        trial("junit::own_output::@docker", junit::own_output),
         trial("clean_runs::@nightly::@docker", clean_runs),
         trial("many::at_once::@nightly::@docker", many::at_once),
         trial("many::soak::@nightly::@docker", many::soak),

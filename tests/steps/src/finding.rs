@@ -46,7 +46,8 @@ fn told(findings: &[Finding]) -> String {
             Outcome::NotRun { reason } => writeln!(text, "  {name}: not-run: {reason}"),
             Outcome::Inconclusive { cause } => writeln!(text, "  {name}: inconclusive: {cause}"),
             Outcome::Fail { mismatches } => mismatches.iter().try_for_each(|m| {
-                writeln!(text, "  {name}: fail: {}: expected {}, got {}", m.subject, m.expected, m.got)
+                let remedy = m.remedy.replace('\n', "\n    ");
+                writeln!(text, "  {name}: fail: {}: expected {}, got {}\n    {remedy}", m.subject, m.expected, m.got)
             }),
         };
     }
