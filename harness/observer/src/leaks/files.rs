@@ -43,12 +43,17 @@ impl From<&Metadata> for Inode {
 
 /// Looks through all files and swap; returns the git directories whose objects are packed.
 pub(super) fn look_through(search: &Search<'_>) -> BTreeSet<PathBuf> {
-    let roots: Vec<_> = surface::ROOTS.iter().map(Path::new).collect();
-    let packs = scan_below(search, &roots);
+    let packs = scan_roots(search);
     for device in swaps(&fs::read_to_string("/proc/swaps").unwrap_or_default()) {
         look_at(search, &device, Some(surface::SWAP), &mut chunk());
     }
     packs
+}
+
+/// Looks through all files where a guest keeps any; see [`look_through`].
+pub(super) fn scan_roots(search: &Search<'_>) -> BTreeSet<PathBuf> {
+    let roots: Vec<_> = surface::ROOTS.iter().map(|root| search.root.join(root.trim_start_matches('/'))).collect();
+    scan_below(search, &roots.iter().map(PathBuf::as_path).collect::<Vec<_>>())
 }
 
 /// Looks through all files below the roots; see [`look_through`].
@@ -92,10 +97,10 @@ fn scan_all(search: &Search<'_>, files: &[PathBuf]) {
 }
 
 /// Looks through one file. One that is gone by now is no place any more.
-fn look_at(search: &Search<'_>, path: &Path, surface: Option<&'static str>, chunk: &mut [u8]) {
+pub(super) fn look_at(search: &Search<'_>, path: &Path, surface: Option<&'static str>, chunk: &mut [u8]) {
     let looked = File::open(path).and_then(|file| {
         let metadata = file.metadata()?;
-        let (read, surface_seen) = read_through(search.matcher.scanner(), file, path, chunk)?;
+        let (read, surface_seen) = read_through(search, file, path, chunk)?;
         let surface = surface.unwrap_or(surface_seen);
         let inode = (!metadata.file_type().is_block_device()).then(|| Inode::from(&metadata));
         search.report.looked(surface, &path.to_string_lossy(), read.bytes, &read.hits, inode);
@@ -116,16 +121,17 @@ pub(super) struct Scanned {
 }
 
 fn read_through(
-    scanner: Scanner<'_>,
+    search: &Search<'_>,
     mut file: File,
     path: &Path,
     chunk: &mut [u8],
 ) -> io::Result<(Scanned, &'static str)> {
+    let path = path.strip_prefix(search.root).map_or_else(|_| path.to_owned(), |below| Path::new("/").join(below));
     let mut surface = None;
-    let read = scan(scanner, &mut file, chunk, |head| {
-        surface.get_or_insert_with(|| surface::of(path, head));
+    let read = scan(search.matcher.scanner(), &mut file, chunk, |head| {
+        surface.get_or_insert_with(|| surface::of(&path, head));
     })?;
-    Ok((read, surface.unwrap_or_else(|| surface::of(path, b""))))
+    Ok((read, surface.unwrap_or_else(|| surface::of(&path, b""))))
 }
 
 /// Looks through a stream to its end, read into `chunk`; `see` gets each part.

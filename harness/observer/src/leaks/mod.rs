@@ -7,7 +7,7 @@ mod protect;
 mod report;
 mod surface;
 
-use std::{collections::BTreeMap, mem};
+use std::{collections::BTreeMap, mem, path::Path};
 
 use anyhow::Context as _;
 use coldproof_evidence::leaks::LeaksObservation;
@@ -19,6 +19,8 @@ use self::report::Report;
 struct Search<'r> {
     matcher: Matcher,
     report: &'r Report,
+    /// What is looked through as if it were the whole file system; `/` but in tests.
+    root: &'r Path,
 }
 
 /// Looks through the whole guest.
@@ -28,7 +30,7 @@ pub(crate) fn observe(mut request: LeaksRequest) -> anyhow::Result<LeaksObservat
     let report = Report::new(names(&request.secrets), own_files(&request.secrets));
     // The matcher has all that is needed of them; dropping wipes the values.
     drop(mem::take(&mut request.secrets));
-    let search = Search { matcher, report: &report };
+    let search = Search { matcher, report: &report, root: Path::new("/") };
     // Processes first: those that this search starts itself say nothing about the host.
     processes::look_through(&search);
     let packs = files::look_through(&search);
@@ -53,5 +55,7 @@ fn own_files(secrets: &[Secret]) -> BTreeMap<files::Inode, Vec<usize>> {
     own
 }
 
+#[cfg(test)]
+mod matrix;
 #[cfg(test)]
 mod tests;

@@ -101,7 +101,7 @@ fn in_environment(_: &Path, form: &str) -> Option<Process> {
 fn search(dir: &Path) -> LeaksObservation {
     let secret = Secret { name: "token".to_owned(), value: CANARY.to_owned().into(), ..Secret::default() };
     let report = Report::new(names(std::slice::from_ref(&secret)), BTreeMap::new());
-    let search = Search { matcher: Matcher::new(&[secret]).unwrap(), report: &report };
+    let search = Search { matcher: Matcher::new(&[secret]).unwrap(), report: &report, root: Path::new("/") };
     processes::look_through(&search);
     let packs = files::scan_below(&search, &[dir]);
     packs.iter().for_each(|repository| programs::git_objects(&search, repository));
@@ -145,7 +145,7 @@ fn a_secret_s_own_file_is_no_leak_under_any_name_and_a_copy_is() {
     let look = || {
         let secrets = std::slice::from_ref(&secret);
         let report = Report::new(names(secrets), own_files(secrets));
-        let search = Search { matcher: Matcher::new(secrets).unwrap(), report: &report };
+        let search = Search { matcher: Matcher::new(secrets).unwrap(), report: &report, root: Path::new("/") };
         files::scan_below(&search, &[dir.path()]);
         report.into_observation()
     };
