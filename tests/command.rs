@@ -304,6 +304,26 @@ fn a_host_that_is_not_reached_is_inconclusive(#[case] ssh_config: &str, #[case] 
     }
 }
 
+/// A key command is started before the key is there, so that nothing that holds it can be dumped.
+#[test]
+fn a_run_forbids_core_dumps_before_it_reads_a_key() {
+    let place = Place::new();
+    let (key, seen) = (place.path("world/keys/recovery.txt"), place.path("seen"));
+    let script =
+        format!("cat /proc/$PPID/limits /proc/$PPID/coredump_filter >{}; cat {}", seen.display(), key.display());
+    let bootstrap = "[bootstrap]\nkey = ";
+    place.define(
+        &format!("{bootstrap}{{ file = \"keys/recovery.txt\" }}"),
+        &format!("{bootstrap}{{ command = [\"sh\", \"-c\", {script:?}] }}"),
+    );
+    let proof = place.prove(&[]);
+    assert!(proof.status.success(), "{}", words(&proof));
+    let seen = fs::read_to_string(seen).unwrap();
+    let limit = seen.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(limit.split_whitespace().collect::<Vec<_>>()[4..], ["0", "0", "bytes"]);
+    assert_eq!(seen.lines().last(), Some("00000000"));
+}
+
 #[test]
 fn the_doctor_asks_the_host_that_a_definition_names() {
     let place = Place::new();

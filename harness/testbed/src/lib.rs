@@ -1,5 +1,6 @@
 //! From a host definition to a sealed bundle: source, machine, bootstrap, rebuild, observation.
 
+mod core_dumps;
 mod fit;
 pub mod host;
 pub mod memory_file;

@@ -35,6 +35,7 @@ use super::{
     progress::Stopwatch,
 };
 use crate::{
+    core_dumps,
     host::{HostDefinition, Original, Provider},
     sops::{CommittedValue, HeldKey, SopsRequest},
     source::SourceSpec,
@@ -94,6 +95,8 @@ impl<'a> Setting<'a> {
         let selection = plan.selection()?;
         let original = host.machine.original.as_ref().filter(|_| plan.provider(host) == Provider::Ssh);
         let selection = if original.is_some() { selection.of_an_original() } else { selection };
+        // Before the first secret is read.
+        core_dumps::forbid().map_err(RunError::io("forbidding core dumps"))?;
         let key = preflight::check(host, plan, &selection)?;
         let mut expectations = host.expectations();
         expectations.original = original.map(|original| original.ssh.destination.clone());
