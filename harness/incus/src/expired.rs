@@ -31,7 +31,12 @@ impl Client {
             }
             let name = format!("{NAME} {}", instance.name);
             let resource = ReleasedResource { kind: ResourceKind::Remote, name, gone: removed.is_ok() };
-            receipts.push(Destroyed { machine: instance.name.clone(), lease: mark.nonce, resources: vec![resource] });
+            receipts.push(Destroyed {
+                machine: instance.name.clone(),
+                lease: mark.nonce,
+                processes: Vec::new(),
+                resources: vec![resource],
+            });
         }
         Ok(receipts)
     }
