@@ -35,9 +35,11 @@ const PLACES: &[(&str, &str)] = &[
     ("/home", "home/a/.env"),
 ];
 
+/// Writes a text down.
+type Way = fn(&str) -> Vec<u8>;
+
 /// How a place may hold what was written, and what findings call that.
-const WAYS: [(fn(&str) -> Vec<u8>, &str); 4] =
-    [(plain, ""), (gzip, " in gzip"), (zlib, " in zlib"), (zstd, " in zstd")];
+const WAYS: [(Way, &str); 4] = [(plain, ""), (gzip, " in gzip"), (zlib, " in zlib"), (zstd, " in zstd")];
 
 fn plain(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
