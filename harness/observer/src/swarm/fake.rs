@@ -28,7 +28,7 @@ impl FakeEngine {
                 let mut request = BufReader::new(stream.try_clone().unwrap()).lines();
                 let asked = request.next().unwrap().unwrap();
                 let right = asked == format!("GET {path} HTTP/1.0");
-                request.find(|line| line.as_ref().unwrap().is_empty()).unwrap();
+                assert!(request.any(|line| line.unwrap().is_empty()));
                 let status = if right { status } else { 400 };
                 let answer = format!("HTTP/1.0 {status} Whatever\r\nContent-Type: application/json\r\n\r\n{body}\n");
                 // In small pieces, so that the answer arrives torn.

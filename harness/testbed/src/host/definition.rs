@@ -60,9 +60,7 @@ impl HostDefinition {
         });
         self.tls.iter().map(|tls| tls.port).chain(urls).collect()
     }
-}
 
-impl HostDefinition {
     /// The recipe of the image that the host is rebuilt on: `base`, with the packages that it asks for.
     #[must_use]
     pub fn recipe(&self, base: &Recipe) -> Recipe {
