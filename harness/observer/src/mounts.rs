@@ -11,7 +11,17 @@ pub(crate) struct Mounts(Vec<(PathBuf, String)>);
 impl Mounts {
     /// Reads `/proc/self/mountinfo`; what cannot be read mounts nothing.
     pub(crate) fn read() -> Self {
-        Self(parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()))
+        Self::parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
+    }
+
+    /// Mount points and types of lines as proc_pid_mountinfo(5) has them.
+    pub(crate) fn parse(text: &str) -> Self {
+        let entry = |line: &str| {
+            let (before, after) = line.split_once(" - ")?;
+            let point = before.split(' ').nth(4)?;
+            Some((PathBuf::from(unescaped(point)), after.split(' ').next()?.to_owned()))
+        };
+        Self(text.lines().filter_map(entry).collect())
     }
 
     /// The type of the file system that holds `path`, which must be resolved; empty when it cannot be told.
@@ -21,16 +31,6 @@ impl Mounts {
         let nearest = holding.max_by_key(|(point, _)| point.components().count());
         nearest.map_or("", |(_, kind)| kind)
     }
-}
-
-/// Mount points and types of lines as proc_pid_mountinfo(5) has them.
-fn parse(text: &str) -> Vec<(PathBuf, String)> {
-    let entry = |line: &str| {
-        let (before, after) = line.split_once(" - ")?;
-        let point = before.split(' ').nth(4)?;
-        Some((PathBuf::from(unescaped(point)), after.split(' ').next()?.to_owned()))
-    };
-    text.lines().filter_map(entry).collect()
 }
 
 /// Undoes the kernel's octal escapes of blanks and backslashes.
@@ -51,7 +51,7 @@ mod tests {
                     24 23 0:40 / /run/secrets.d rw - ramfs none rw,mode=751\n\
                     25 22 0:41 / /mnt/a\\040b rw - ext4 /dev/vdb rw\n\
                     26 22 0:42 / /mnt/a\\040b rw - tmpfs tmpfs rw\n";
-        let mounts = Mounts(parse(text));
+        let mounts = Mounts::parse(text);
         assert_eq!(mounts.type_of(Path::new("/run/secrets.d/1/key")), "ramfs");
         assert_eq!(mounts.type_of(Path::new("/run/secrets")), "tmpfs");
         assert_eq!(mounts.type_of(Path::new("/runner")), "ext4");

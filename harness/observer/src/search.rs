@@ -25,7 +25,7 @@ const MARKS: &[&[u8]] = &[b"AGE-SECRET-KEY-1", b"PRIVATE KEY-----"];
 
 /// File systems that show the kernel's state, or another machine's, instead of files of this one.
 pub(crate) const NOT_FILES: &[&str] =
-    &["autofs", "bpf", "cgroup", "cgroup2", "debugfs", "devpts", "fuse.lxcfs", "proc", "sysfs"];
+    &["autofs", "bpf", "cgroup", "cgroup2", "debugfs", "devpts", "fuse.lxcfs", "nsfs", "proc", "sysfs"];
 
 /// What the walk found.
 #[derive(Debug, Default)]

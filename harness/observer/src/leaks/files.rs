@@ -58,26 +58,29 @@ pub(super) fn scan_roots(search: &Search<'_>) -> BTreeSet<PathBuf> {
 
 /// Looks through all files below the roots; see [`look_through`].
 pub(super) fn scan_below(search: &Search<'_>, roots: &[&Path]) -> BTreeSet<PathBuf> {
-    let files = list(roots);
+    let files = list(roots, &Mounts::read());
     scan_all(search, &files);
     files.iter().filter_map(|file| packed_repository(file)).collect()
 }
 
 /// Every regular file below the roots; links are not followed, as what they lead to is found by itself.
-fn list(roots: &[&Path]) -> Vec<PathBuf> {
-    let (mut files, mut seen, mounts) = (Vec::new(), BTreeSet::new(), Mounts::read());
+fn list(roots: &[&Path], mounts: &Mounts) -> Vec<PathBuf> {
+    let (mut files, mut seen) = (Vec::new(), BTreeSet::new());
     let mut pending: Vec<(PathBuf, u64)> = roots.iter().map(|root| (root.to_path_buf(), 0)).collect();
     while let Some((path, device_above)) = pending.pop() {
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
         if !seen.insert(Inode::from(&metadata)) {
             continue;
         }
+        // A namespace is kept by mounting it on a file, so not only directories are looked at.
+        if metadata.dev() != device_above && NOT_FILES.contains(&mounts.type_of(&path)) {
+            continue;
+        }
         if metadata.is_file() {
             files.push(path);
         } else if metadata.is_dir() {
-            let foreign = metadata.dev() != device_above && NOT_FILES.contains(&mounts.type_of(&path));
-            let children = if foreign { None } else { fs::read_dir(&path).ok() };
-            pending.extend(children.into_iter().flatten().flatten().map(|entry| (entry.path(), metadata.dev())));
+            let children = fs::read_dir(&path).into_iter().flatten().flatten();
+            pending.extend(children.map(|entry| (entry.path(), metadata.dev())));
         }
     }
     files
@@ -191,6 +194,17 @@ mod unit_tests {
         fs::write(dir.path().join("sub/a"), "x").unwrap();
         fs::hard_link(dir.path().join("sub/a"), dir.path().join("b")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("c")).unwrap();
-        assert_eq!(list(&[dir.path(), dir.path()]).len(), 1);
+        assert_eq!(list(&[dir.path(), dir.path()], &Mounts::read()).len(), 1);
+    }
+
+    #[test]
+    fn a_namespace_that_is_mounted_on_a_file_is_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("netns");
+        fs::write(&path, "").unwrap();
+        let mounted =
+            |kind: &str| Mounts::parse(&format!("24 23 0:4 net:[4026532] {} rw - {kind} x rw", path.display()));
+        assert!(list(&[&path], &mounted("nsfs")).is_empty());
+        assert_eq!(list(&[&path], &mounted("ext4")).len(), 1);
     }
 }
