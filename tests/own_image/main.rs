@@ -44,7 +44,8 @@ fn proved(keys: &str) -> Result<()> {
 
 fn uefi_boots() -> Result<()> {
     let image = OwnImage::ensure()?;
-    let world = World::new(&image.disk.display().to_string(), "firmware = \"uefi\"\nbus = \"sata\"\nnic = \"e1000\"")?;
+    // Its network card stays the default one: the image's kernel, made for clouds, drives no `e1000`.
+    let world = World::new(&image.disk.display().to_string(), "firmware = \"uefi\"\nbus = \"sata\"")?;
     let output = world.prove(&["--only", "blank.inventory"])?;
     ensure!(output.status.code() == Some(0), "{}", words(&output));
     // What OVMF calls the part of it that chooses what to boot.
