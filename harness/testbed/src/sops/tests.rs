@@ -1,5 +1,6 @@
-use std::{collections::BTreeMap, env, fs, os::unix::fs::symlink, path::PathBuf, process::Command};
+use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::PathBuf, process::Command};
 
+use age::secrecy::ExposeSecret as _;
 use coldproof_evidence::source::{Decryption, SopsFileObservation, SopsObservation};
 use coldproof_machines::mark::Mark;
 use hmac::{Hmac, KeyInit, Mac};
@@ -13,6 +14,7 @@ use super::{HeldKey, SopsError, SopsRequest, observe, recipients};
 use crate::{
     host::{RepositoryPath, SopsValue, Tls},
     source::{Clone, ErrorKind},
+    tools,
 };
 
 const HMAC_KEY: [u8; 32] = [7; 32];
@@ -84,13 +86,11 @@ impl World {
 }
 
 fn sops() -> PathBuf {
-    let path = env::var_os("PATH").unwrap();
-    env::split_paths(&path).map(|dir| dir.join("sops")).find(|file| file.is_file()).expect("sops is installed")
+    tools::sops().unwrap()
 }
 
 fn age_key() -> Zeroizing<String> {
-    let output = Command::new("age-keygen").output().unwrap();
-    Zeroizing::new(String::from_utf8(output.stdout).unwrap())
+    Zeroizing::new(age::x25519::Identity::generate().to_string().expose_secret().to_owned())
 }
 
 fn hash(value: &str) -> String {
