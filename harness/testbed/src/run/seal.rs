@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use coldproof_criteria::Need;
 use coldproof_evidence::{
     Observed, Record,
     bundle::SealedBundle,
@@ -48,7 +49,9 @@ pub(super) fn seal(setting: Setting<'_>, recorded: Recorded) -> Result<SealedBun
     }
     let mut receipts = setting.receipts();
     receipts.extend(subject.receipt);
-    record.budget = setting.beside.observation(&receipts);
+    if setting.selection.needs(Need::Budget) {
+        record.budget = setting.beside.observation(&receipts);
+    }
     record.own_leaks = own_leaks(&setting, &subject.argv, &mut record)?;
 
     let out = setting.plan.out.clone();
