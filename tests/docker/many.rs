@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use coldproof_machines::budget::host_memory;
 use rand::Rng as _;
 use rustix::process::Signal;
 
@@ -36,7 +37,7 @@ pub(crate) fn at_once(engine: &Engine) -> Result<()> {
     let made: Vec<_> = engine.containers()?.into_iter().filter(|id| !before.contains(id)).collect();
     ensure!(made.len() == AT_ONCE, "{} machines run at once", made.len());
     let limits = made.iter().map(|id| engine.memory_limit(id)).collect::<Result<Vec<_>>>()?;
-    let (declared, there) = (limits.iter().sum::<u64>(), memory()?);
+    let (declared, there) = (limits.iter().sum::<u64>(), host_memory()?);
     ensure!(limits.iter().all(|limit| *limit > 0) && declared <= there, "{limits:?} of {there}");
     eprintln!("{AT_ONCE} machines after {:?}: {} of {} MiB", began.elapsed(), declared >> 20, there >> 20);
     finished(&engine.coldproof(&["machines", "reap", "--kept"]).output()?)?;
@@ -113,11 +114,4 @@ fn leases(engine: &Engine) -> Result<usize> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error.into()),
     }
-}
-
-/// This computer's memory in bytes.
-fn memory() -> Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).context("MemTotal")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
 }

@@ -25,6 +25,14 @@ pub struct Admission {
 }
 
 impl Admission {
+    /// Counts the machine itself, which is let in.
+    #[must_use]
+    pub fn of(mut self, machine: &str, run: &str, memory_bytes: u64) -> Self {
+        machine.clone_into(&mut self.machine);
+        self.running.push(Share { name: machine.to_owned(), owner: format!("run {run}"), memory_bytes });
+        self
+    }
+
     /// The memory that there is for all machines, in bytes.
     #[must_use]
     pub fn room_bytes(&self) -> u64 {

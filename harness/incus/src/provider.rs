@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, fs::File, io, path::PathBuf, thread, time::Dura
 use async_trait::async_trait;
 use coldproof_container::{SYSTEMD_PROC_CMDLINE, has_legacy_cgroups};
 use coldproof_machines::{
-    budget::Share,
     deadline::Deadline,
     lease::Lease,
     neighbours::Neighbour,
@@ -162,10 +161,8 @@ impl Provider for IncusProvider {
         let handle = serde_json::to_value(handle).map_err(io::Error::from).map_err(io_error("writing the ledger"))?;
         // In the ledger before the server is asked: whoever dies in between is cleaned up after.
         lease.add_remote(Remote { provider: NAME.to_owned(), name: instance.name.clone(), handle })?;
-        let mut admission = self.client.check_budget(spec.memory, self.settings.budget, deadline).await?;
-        let own = Share { name: spec.name.clone(), owner: format!("run {}", lease.run()), memory_bytes: spec.memory };
-        admission.running.push(own);
-        admission.machine.clone_from(&spec.name);
+        let admission = self.client.check_budget(spec.memory, self.settings.budget, deadline).await?;
+        let admission = admission.of(&spec.name, lease.run(), spec.memory);
         self.client.create(&instance, deadline).await?;
         self.client.start(&instance.name, deadline).await?;
         drop(one_at_a_time);

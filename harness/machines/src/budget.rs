@@ -114,12 +114,9 @@ impl Lease {
         let _lock = locked.map_err(ProvisionError::io("locking the ledger"))?;
         let entries = self.ledger().entries().map_err(ProvisionError::io("reading the ledger"))?;
         let attempt = decide(&entries, self.id(), memory, host);
-        let Attempt::Admitted(mut admission) = attempt else { return Ok(attempt) };
+        let Attempt::Admitted(admission) = attempt else { return Ok(attempt) };
         self.grant(memory)?;
-        admission.machine = self.machine().to_owned();
-        let own = Share { name: self.machine().to_owned(), owner: run(self.run()), memory_bytes: memory };
-        admission.running.push(own);
-        Ok(Attempt::Admitted(admission))
+        Ok(Attempt::Admitted(admission.of(self.machine(), self.run(), memory)))
     }
 }
 
@@ -147,12 +144,8 @@ fn decide(entries: &[LedgerEntry], lease: &str, memory: u64, host: u64) -> Attem
 }
 
 fn share(entry: &LedgerEntry) -> Option<Share> {
-    let owner = run(&entry.run) + if entry.is_kept() { ", kept" } else { "" };
+    let owner = format!("run {}{}", entry.run, if entry.is_kept() { ", kept" } else { "" });
     Some(Share { name: entry.machine.clone(), owner, memory_bytes: entry.memory? })
-}
-
-fn run(run: &str) -> String {
-    format!("run {run}")
 }
 
 fn unmet(problem: String) -> ProvisionError {
