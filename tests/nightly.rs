@@ -37,6 +37,6 @@ fn selftest() -> anyhow::Result<()> {
     ensure!(output.status.success(), "the self-test ended with {}", output.status);
     let parity = parity(MATRIX, &String::from_utf8(output.stdout)?)?;
     eprintln!("{parity}");
-    ensure!(parity.differences.is_empty(), "{parity}");
+    ensure!(parity.differences().next().is_none(), "{parity}");
     Ok(())
 }

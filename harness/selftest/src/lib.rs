@@ -14,7 +14,7 @@ mod trial;
 pub use compare::{Deviation, compare};
 pub use matrix::Matrix;
 pub use page::page;
-pub use parity::{Parity, ParityError, parity};
+pub use parity::{Compared, Parity, ParityError, parity};
 pub use select::{SelectError, select};
 pub use text::render;
 pub use trial::{CLEAN, Outcome, Trial};

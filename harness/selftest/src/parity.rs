@@ -18,10 +18,19 @@ const NOT_RUN: &str = "not-run";
 pub struct Parity {
     /// The self-test's provider.
     pub provider: String,
-    /// How many trials were compared. What its provider cannot have is none of them.
-    pub trials: usize,
     /// How many outcomes were compared.
     pub outcomes: usize,
+    /// The trials that were compared. What the provider cannot have is none of them.
+    pub trials: Vec<Compared>,
+}
+
+/// What one trial found, beside what is recorded of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// The fault's name, or that of the clean host's trial.
+    pub name: String,
+    /// The criteria that failed.
+    pub failed: Vec<String>,
     /// Each outcome that is another one, in words.
     pub differences: Vec<String>,
 }
@@ -45,35 +54,33 @@ pub enum ParityError {
 pub fn parity(page: &str, json: &str) -> Result<Parity, ParityError> {
     let recorded = recorded(page).map_err(ParityError::Page)?;
     let selftest: Selftest = serde_json::from_str(json)?;
-    let mut parity = Parity { provider: selftest.provider, trials: 0, outcomes: 0, differences: Vec::new() };
-    for trial in selftest.trials.iter().filter(|trial| trial.outcome != "impossible") {
-        parity.trials += 1;
-        match recorded.get(&trial.name) {
-            Some(expected) => parity.add(trial, expected),
-            None => parity.differences.push(format!("{}: it is not in the matrix", trial.name)),
-        }
-    }
-    Ok(parity)
+    let made = selftest.trials.into_iter().filter(|trial| trial.outcome != "impossible");
+    let trials: Vec<_> = made.map(|trial| trial.beside(recorded.get(&trial.name))).collect();
+    let outcomes = trials.iter().filter_map(|trial| recorded.get(&trial.name)).map(BTreeMap::len).sum();
+    Ok(Parity { provider: selftest.provider, outcomes, trials })
 }
 
 impl Parity {
-    fn add(&mut self, trial: &SelftestTrial, expected: &Judged) {
-        self.outcomes += expected.len();
-        for (criterion, expected) in expected {
-            let got = trial.judged.get(criterion).map_or(NOT_RUN, String::as_str);
-            if got != expected {
-                self.differences.push(format!("{} {criterion}: recorded {expected}, got {got}", trial.name));
-            }
-        }
+    /// Each outcome that is another one than the matrix has, in words.
+    pub fn differences(&self) -> impl Iterator<Item = &str> {
+        self.trials.iter().flat_map(|trial| &trial.differences).map(String::as_str)
     }
 }
 
+/// The table of findings: a row a trial, with the criteria that failed and what is another outcome than on record.
 impl Display for Parity {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { provider, trials, outcomes, differences } = self;
-        write!(f, "{provider} against the recorded matrix: {outcomes} outcomes of {trials} trials, ")?;
-        write!(f, "{} of them different", differences.len())?;
-        differences.iter().try_for_each(|difference| write!(f, "\n  {difference}"))
+        let Self { provider, outcomes, trials } = self;
+        write!(f, "{provider} against the recorded matrix: {outcomes} outcomes of {} trials, ", trials.len())?;
+        write!(f, "{} of them different", self.differences().count())?;
+        let width = trials.iter().map(|trial| trial.name.len()).max().unwrap_or_default();
+        for Compared { name, failed, differences } in trials {
+            let verdict = if differences.is_empty() { "same" } else { "DIFFERENT" };
+            let failed = if failed.is_empty() { "nothing failed".to_owned() } else { failed.join(", ") };
+            write!(f, "\n  {name:width$}  {verdict:9}  {failed}")?;
+            differences.iter().try_for_each(|difference| write!(f, "\n    {difference}"))?;
+        }
+        Ok(())
     }
 }
 
@@ -89,6 +96,22 @@ struct SelftestTrial {
     name: String,
     outcome: String,
     judged: Judged,
+}
+
+impl SelftestTrial {
+    fn beside(&self, recorded: Option<&Judged>) -> Compared {
+        let got = |criterion: &str| self.judged.get(criterion).map_or(NOT_RUN, String::as_str);
+        let differences = match recorded {
+            None => vec!["it is not in the matrix".to_owned()],
+            Some(recorded) => recorded
+                .iter()
+                .filter(|(criterion, expected)| got(criterion) != *expected)
+                .map(|(criterion, expected)| format!("{criterion}: recorded {expected}, got {}", got(criterion)))
+                .collect(),
+        };
+        let failed = self.judged.iter().filter(|(_, word)| *word == "fail").map(|(criterion, _)| criterion.clone());
+        Compared { name: self.name.clone(), failed: failed.collect(), differences }
+    }
 }
 
 /// The trials of a page's matrix, by name.
@@ -183,8 +206,8 @@ mod tests {
     fn a_matrix_equals_its_own_page() {
         let matrix = matrix(|_| {});
         let same = compared(&page(&matrix), &matrix);
-        let outcomes = CRITERIA.len() * 2;
-        assert_eq!(same, Parity { provider: "docker".into(), trials: 2, outcomes, differences: Vec::new() });
+        assert_eq!((same.provider.as_str(), same.outcomes), ("docker", CRITERIA.len() * 2));
+        insta::assert_snapshot!(same);
     }
 
     #[test]
@@ -193,7 +216,7 @@ mod tests {
         let here = matrix(|record| record.http = Observed::Unavailable { cause: "it went away".into() });
         insta::assert_snapshot!(compared(&page(&there), &here));
         let skipped = matrix(|record| record.http = Observed::NotObserved);
-        assert_eq!(compared(&page(&there), &skipped).differences.len(), 2);
+        assert_eq!(compared(&page(&there), &skipped).differences().count(), 2);
     }
 
     #[test]
@@ -201,10 +224,11 @@ mod tests {
         let mut there = matrix(|_| {});
         let here = there.clone();
         there.trials.pop();
-        assert_eq!(compared(&page(&there), &here).differences, ["stale-leaf-served: it is not in the matrix"]);
+        let unknown = compared(&page(&there), &here);
+        assert_eq!(unknown.differences().collect::<Vec<_>>(), ["it is not in the matrix"]);
         let core_dump = coldproof_reference::faults().iter().find(|fault| fault.name == "secret-in-core-dump").unwrap();
         there.trials.push(Trial::impossible(core_dump, "its kernel is the controller's"));
-        assert_eq!(compared(PAGE, &there).trials, 1);
+        assert_eq!(compared(PAGE, &there).trials.len(), 1);
     }
 
     #[rstest]
