@@ -73,7 +73,7 @@ async fn observe(setting: &Setting<'_>, lack: Lack<'_>) -> Observed<DeprivedSwit
     let work = async {
         let (machine, session) = setting.machine(name, Priority::Background).await?;
         let switched = switch(setting, &session, lack, phase).await;
-        setting.destroyed(setting.destroy(machine, None).await?);
+        setting.discard(machine).await?;
         switched
     };
     match setting.stopwatch.time(phase, work).await {

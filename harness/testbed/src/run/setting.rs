@@ -68,7 +68,7 @@ pub(super) struct Setting<'a> {
     committed: watch::Sender<Option<Committed>>,
     /// Set before the commit is announced, so that whoever waited for that has it.
     known: OnceLock<KnownSecrets>,
-    destroyed: Mutex<Vec<Destroyed>>,
+    discarded: Mutex<Vec<Destroyed>>,
     pub(super) beside: Beside,
     /// Whether any machine was forked; one whose stage does not work boots instead.
     forked: AtomicBool,
@@ -122,7 +122,7 @@ impl<'a> Setting<'a> {
             context: context(host, plan, run),
             committed: watch::Sender::new(None),
             known: OnceLock::new(),
-            destroyed: Mutex::default(),
+            discarded: Mutex::default(),
             beside: Beside::default(),
             forked: AtomicBool::new(false),
             host,
@@ -277,13 +277,16 @@ impl<'a> Setting<'a> {
         (self.stopwatch, self.lease.release())
     }
 
-    /// Remembers the receipt of a destroyed machine.
-    pub(super) fn destroyed(&self, receipt: Destroyed) {
-        self.destroyed.lock().unwrap_or_else(PoisonError::into_inner).push(receipt);
+    /// Destroys a machine that leaves no evidence, and remembers the receipt.
+    pub(super) async fn discard(&self, machine: Box<dyn Machine>) -> Result<(), RunError> {
+        let receipt = self.destroy(machine, None).await?;
+        self.discarded.lock().unwrap_or_else(PoisonError::into_inner).push(receipt);
+        Ok(())
     }
 
+    /// What became of the machines that left no evidence.
     pub(super) fn receipts(&self) -> Vec<Destroyed> {
-        self.destroyed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.discarded.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn attachments(&self) -> PathBuf {

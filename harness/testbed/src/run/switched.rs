@@ -60,7 +60,7 @@ async fn switch_and_save(setting: &Setting<'_>, stage: &Path) -> Result<Recorded
     let mut subject = Subject::default();
     subject::to_the_switch(setting, &mut session, &mut subject).await?;
     machine.save().await?;
-    setting.destroyed(setting.destroy(machine, None).await?);
+    setting.discard(machine).await?;
     Ok(Recorded { blank: subject.blank, bootstrap: subject.bootstrap, switch: subject.switch })
 }
 

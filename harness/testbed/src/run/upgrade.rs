@@ -28,7 +28,7 @@ pub(super) async fn run(setting: &Setting<'_>) -> Observed<UpgradeObservation> {
     let work = async {
         let (machine, mut session) = setting.machine("upgrade", Priority::Background).await?;
         let observed = upgrade(setting, machine.as_ref(), &mut session).await;
-        setting.destroyed(setting.destroy(machine, None).await?);
+        setting.discard(machine).await?;
         observed
     };
     match setting.stopwatch.time(Phase::Upgrade, work).await {

@@ -45,7 +45,7 @@ pub(super) async fn run(setting: &Setting<'_>) -> Result<Witness, RunError> {
     let work = async {
         let (machine, session) = setting.machine("witness", Priority::Background).await?;
         let observed = observe(setting, &session, &mut witness).await;
-        setting.destroyed(setting.destroy(machine, None).await?);
+        setting.discard(machine).await?;
         observed
     };
     if let Err(error) = setting.stopwatch.time(Phase::Reproduce, work).await {

@@ -25,7 +25,7 @@ pub(super) async fn run(setting: &Setting<'_>) -> Result<Observed<OrderingObserv
     let work = async {
         let (machine, session) = setting.machine("tracer", Priority::Background).await?;
         let traced = observe(&Tracer::new(setting, session)).await;
-        setting.destroyed(setting.destroy(machine, None).await?);
+        setting.discard(machine).await?;
         traced
     };
     Ok(match setting.stopwatch.time(Phase::Trace, work).await {
