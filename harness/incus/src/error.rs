@@ -250,6 +250,11 @@ pub(crate) fn says_name_taken(error: &IncusError) -> bool {
     reason.contains("UNIQUE constraint failed") || (reason.contains("already exists") && reason.contains("nstance"))
 }
 
+/// Whether the server says that it is doing something to the instance already.
+pub(crate) fn says_busy(error: &IncusError) -> bool {
+    matches!(error, IncusError::Refused { reason, .. } if reason.contains("nstance is busy"))
+}
+
 /// Whether the server says that it does not have an image.
 pub(crate) fn says_image_missing(error: &IncusError) -> bool {
     let (IncusError::Refused { reason, .. } | IncusError::NotFound { reason, .. }) = error else { return false };

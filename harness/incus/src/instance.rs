@@ -1,6 +1,6 @@
 //! Instances: made, looked at and removed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use coldproof_machines::deadline::Deadline;
 use reqwest::Method;
@@ -9,10 +9,13 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Client, Reply, decode, segment, unreadable},
-    error::{IncusError, says_image_missing, says_name_taken},
+    error::{IncusError, says_busy, says_image_missing, says_name_taken},
     http::Call,
     mark::Mark,
 };
+
+/// How long is waited before an instance is removed that is rebooting. The server announces no end of that.
+const BETWEEN_REMOVALS: Duration = Duration::from_millis(200);
 
 /// What kind of instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -175,21 +178,28 @@ impl Client {
     /// # Errors
     /// [`IncusError`] when it is still there, or that cannot be told.
     pub async fn remove(&self, name: &str, nonce: &str, deadline: Deadline) -> Result<(), IncusError> {
-        self.settle(&path(name), deadline).await?;
-        let Some(instance) = self.ours(name, nonce, deadline).await? else { return Ok(()) };
-        if instance.is_up() {
-            let stopped = self.change_state(name, "stop", true, deadline).await;
-            // It may have stopped by itself since. If it has not, deleting it will say so.
-            if let Err(error) = stopped {
-                tracing::debug!(%error, name, "stopping before deleting");
+        loop {
+            self.settle(&path(name), deadline).await?;
+            let Some(instance) = self.ours(name, nonce, deadline).await? else { return Ok(()) };
+            if instance.is_up() {
+                let stopped = self.change_state(name, "stop", true, deadline).await;
+                // It may have stopped by itself since. If it has not, deleting it will say so.
+                if let Err(error) = stopped {
+                    tracing::debug!(%error, name, "stopping before deleting");
+                }
             }
-        }
-        let call = Call::new(Method::DELETE, path(name), format!("delete the instance {name}"));
-        let deleted = self.run(call, deadline).await;
-        // Looked at whatever the server said: a lost operation may have done its work.
-        match self.ours(name, nonce, deadline).await? {
-            None => Ok(()),
-            Some(_) => Err(deleted.err().unwrap_or_else(|| unreadable("delete", format!("{name} is still there")))),
+            let call = Call::new(Method::DELETE, path(name), format!("delete the instance {name}"));
+            let deleted = self.run(call, deadline).await;
+            // Looked at whatever the server said: a lost operation may have done its work.
+            let Some(left) = self.ours(name, nonce, deadline).await? else { return Ok(()) };
+            let error = deleted.err().unwrap_or_else(|| unreadable("delete", format!("{name} is still there")));
+            // Incus makes a stop and a start of a virtual machine's reboot, and lists no operation for that.
+            let reboots = left.is_up() || says_busy(&error);
+            if !reboots || deadline.has_passed() {
+                return Err(error);
+            }
+            tracing::debug!(%error, name, "it reboots while it is deleted");
+            tokio::time::sleep(BETWEEN_REMOVALS).await;
         }
     }
 

@@ -37,6 +37,7 @@ fn main() {
         trial("a_machine_that_stops_while_it_boots_is_named", stops),
         trial("an_agent_lost_midway_is_no_exit_status", lost),
         trial("a_resize_stops_it_changes_it_and_starts_it", resize),
+        trial("a_machine_is_removed_while_it_reboots", reboots),
         trial("a_running_machine_is_not_resized", running),
         trial("a_change_by_somebody_else_is_not_overwritten", conflict),
     ];
@@ -119,6 +120,8 @@ fn spec() -> MachineSpec {
 
 async fn commands_wait() -> anyhow::Result<()> {
     let mut bench = Bench::new(Agent::After(3), HangUp::Words).await?;
+    let made = bench.client.instances(soon()).await?;
+    ensure!(made[0].config["security.secureboot"] == "false", "what nobody signed does not boot: {made:?}");
     let guest = bench.machine.guest(soon()).await?;
     ensure!(!bench.fake.asked().await.contains(&"exec without".to_owned()), "a command came before the agent");
 
@@ -203,6 +206,17 @@ async fn resize() -> anyhow::Result<()> {
     let guest = bench.machine.kill_and_restart(None, soon()).await?;
     ensure!(guest.run(&GuestCommand::new(["true"]), soon()).await?.success());
     bench.end().await
+}
+
+/// Incus makes a stop and a start of a reboot, and lists no operation for that.
+async fn reboots() -> anyhow::Result<()> {
+    let bench = Bench::new(Agent::After(0), HangUp::Words).await?;
+    bench.fake.reboot().await?;
+    let receipt = bench.machine.destroy(None).await?;
+    ensure!(receipt.is_clean() && bench.ledger.entries()?.is_empty(), "{receipt}");
+    let asked = bench.fake.asked().await;
+    ensure!(asked.ends_with(&["delete, refused", "stop by force", "delete, taken"].map(str::to_owned)), "{asked:?}");
+    Ok(())
 }
 
 async fn running() -> anyhow::Result<()> {

@@ -120,6 +120,11 @@ impl Fake {
         self.shared.state.lock().await.vm.as_ref().and_then(|vm| vm.config.get("limits.memory").cloned())
     }
 
+    /// Has the machine's guest reboot.
+    pub(crate) async fn reboot(&self) -> anyhow::Result<()> {
+        self.shared.state.lock().await.vm.as_mut().context("it is there")?.reboot().await
+    }
+
     /// Has somebody else change the machine right after it is looked at the next time.
     pub(crate) async fn interfere(&self) {
         self.shared.state.lock().await.interfere = true;
@@ -200,9 +205,15 @@ impl Shared {
             }
             (&Method::PUT, ["state"]) => self.change_state(state, body).await?,
             (&Method::DELETE, []) => {
-                state.asked.push("delete".to_owned());
-                state.vm = None;
-                ended(&mut state, Ok(json!({})))
+                let deleted = vm.delete().await?;
+                state.asked.push(format!("delete, {}", if deleted.is_ok() { "taken" } else { "refused" }));
+                match deleted {
+                    Err(refusal) => Answer::Refused(refusal),
+                    Ok(()) => {
+                        state.vm = None;
+                        ended(&mut state, Ok(json!({})))
+                    }
+                }
             }
             (&Method::POST, ["exec"]) => {
                 let agent = if vm.has_agent() { "with" } else { "without" };

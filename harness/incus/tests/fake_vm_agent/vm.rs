@@ -37,13 +37,16 @@ pub(crate) struct Vm {
     pub(crate) guest: Option<Guest>,
     agent: Agent,
     looks: u32,
+    /// Whether the server is between the stop and the start that a reboot is to it.
+    reboots: bool,
 }
 
 impl Vm {
     pub(crate) fn new(body: &Value, agent: Agent) -> anyhow::Result<Self> {
         anyhow::ensure!(body["type"] == "virtual-machine", "only virtual machines are played: {body}");
         let name = body["name"].as_str().unwrap_or_default().to_owned();
-        Ok(Self { name, config: serde_json::from_value(body["config"].clone())?, guest: None, agent, looks: 0 })
+        let config = serde_json::from_value(body["config"].clone())?;
+        Ok(Self { name, config, guest: None, agent, looks: 0, reboots: false })
     }
 
     /// Whether it runs. A guest may have ended by itself.
@@ -72,6 +75,21 @@ impl Vm {
     pub(crate) async fn stop(&mut self, force: bool) -> anyhow::Result<()> {
         let Some(mut guest) = self.guest.take() else { return Ok(()) };
         if force { guest.kill().await } else { guest.ended().await }
+    }
+
+    /// Its guest reboots, which the server makes a stop and a start of.
+    pub(crate) async fn reboot(&mut self) -> anyhow::Result<()> {
+        self.reboots = true;
+        self.stop(true).await
+    }
+
+    /// Whether it may be deleted now.
+    pub(crate) async fn delete(&mut self) -> anyhow::Result<Result<(), Refusal>> {
+        if std::mem::take(&mut self.reboots) {
+            self.start().await?;
+            return Ok(Err((500, "Instance is busy running a \"restart\" operation".to_owned())));
+        }
+        Ok(if self.runs()? { Err((500, "Instance is running".to_owned())) } else { Ok(()) })
     }
 
     /// Its description, and the ETag of that.
