@@ -22,7 +22,7 @@ use coldproof_machines::{
     receipt::Destroyed,
 };
 
-use crate::{error::IncusError, instance::InstanceType, program::Commands};
+use crate::{error::IncusError, instance::InstanceType, program::Commands, provider::lock_starts};
 
 /// How often the server is asked whether a virtual machine's agent is up. Incus 6.0 announces nothing of it.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
@@ -38,6 +38,10 @@ pub(crate) struct IncusMachine {
     forwards: Vec<u16>,
     accelerator: Accelerator,
     starts: u32,
+    /// Of its limit, in bytes.
+    memory: u64,
+    /// The most that running instances may take together, in bytes.
+    budget: Option<u64>,
     admission: Admission,
     lease: Lease,
 }
@@ -48,10 +52,21 @@ impl IncusMachine {
         spec: &MachineSpec,
         lease: Lease,
         accelerator: Accelerator,
+        budget: Option<u64>,
         admission: Admission,
     ) -> Self {
-        let (services, forwards) = (spec.guest_services.clone(), spec.forwards.clone());
-        Self { network: None, commands, services, forwards, accelerator, starts: 0, admission, lease }
+        Self {
+            network: None,
+            commands,
+            services: spec.guest_services.clone(),
+            forwards: spec.forwards.clone(),
+            accelerator,
+            starts: 0,
+            memory: spec.memory,
+            budget,
+            admission,
+            lease,
+        }
     }
 
     /// The capture that belongs to the current start.
@@ -86,18 +101,24 @@ impl IncusMachine {
         }
     }
 
-    /// Starts the stopped instance again.
+    /// Starts the stopped instance again, if there is room: while it was stopped, others may have taken what it had.
     async fn start(&mut self, size: Option<MachineSize>, deadline: Deadline) -> Result<Guest, BootError> {
         self.network = None;
         self.starts += 1;
+        self.memory = size.map_or(self.memory, |size| size.memory);
         let Commands { client, instance, .. } = &self.commands;
+        let one_at_a_time = lock_starts().await?;
         let started = async {
+            let admission = client.check_budget(self.memory, self.budget, deadline).await?;
             if let Some(size) = size {
                 client.set_size(instance, size.memory, size.cpus, deadline).await?;
             }
-            client.start(instance, deadline).await
+            client.start(instance, deadline).await?;
+            Ok(admission)
         };
-        started.await.map_err(ProvisionError::from)?;
+        let admission = started.await.map_err(|error: IncusError| ProvisionError::from(error))?;
+        drop(one_at_a_time);
+        self.admission = admission.of(self.lease.machine(), self.lease.run(), self.memory);
         self.guest(deadline).await
     }
 

@@ -103,11 +103,18 @@ impl IncusProvider {
 
     fn instance(&self, spec: &MachineSpec, lease: &Lease, source: Source, pool: String) -> InstanceSpec {
         let mut config = BTreeMap::new();
-        if self.settings.kind == InstanceType::Container {
-            // Nix's sandbox is a container within it.
-            config.insert("security.nesting".to_owned(), "true".to_owned());
-            if has_legacy_cgroups() {
-                config.insert(format!("environment.{}", SYSTEMD_PROC_CMDLINE.0), SYSTEMD_PROC_CMDLINE.1.to_owned());
+        match self.settings.kind {
+            // Incus turns secure boot on by itself, and refuses then to start what nobody has signed, as NixOS.
+            InstanceType::VirtualMachine => {
+                config.insert("security.secureboot".to_owned(), "false".to_owned());
+            }
+            InstanceType::Container => {
+                // Nix's sandbox is a container within it.
+                config.insert("security.nesting".to_owned(), "true".to_owned());
+                if has_legacy_cgroups() {
+                    let (variable, value) = SYSTEMD_PROC_CMDLINE;
+                    config.insert(format!("environment.{variable}"), value.to_owned());
+                }
             }
         }
         InstanceSpec {
@@ -146,7 +153,7 @@ impl Provider for IncusProvider {
         deadline: Deadline,
     ) -> Result<Box<dyn Machine>, ProvisionError> {
         // One at a time: the first imports the image for all, and only what runs already is counted against the budget.
-        let one_at_a_time = lock().await.map_err(io_error("locking the server's use"))?;
+        let one_at_a_time = lock_starts().await?;
         let source = self.source(spec, deadline).await?;
         let pool = match &self.settings.pool {
             Some(pool) => pool.clone(),
@@ -161,13 +168,14 @@ impl Provider for IncusProvider {
         let handle = serde_json::to_value(handle).map_err(io::Error::from).map_err(io_error("writing the ledger"))?;
         // In the ledger before the server is asked: whoever dies in between is cleaned up after.
         lease.add_remote(Remote { provider: NAME.to_owned(), name: instance.name.clone(), handle })?;
-        let admission = self.client.check_budget(spec.memory, self.settings.budget, deadline).await?;
+        let budget = self.settings.budget;
+        let admission = self.client.check_budget(spec.memory, budget, deadline).await?;
         let admission = admission.of(&spec.name, lease.run(), spec.memory);
         self.client.create(&instance, deadline).await?;
         self.client.start(&instance.name, deadline).await?;
         drop(one_at_a_time);
         let commands = Commands { client: self.client.clone(), instance: instance.name, kind: instance.kind };
-        Ok(Box::new(IncusMachine::new(commands, spec, lease, self.capabilities().accelerator, admission)))
+        Ok(Box::new(IncusMachine::new(commands, spec, lease, self.capabilities().accelerator, budget, admission)))
     }
 
     fn is_here(&self) -> bool {
@@ -192,8 +200,8 @@ fn neighbour(instance: Instance, run: &str) -> Option<Neighbour> {
     Some(Neighbour { name, identity, of_another_run: mark.is_some(), processes: Vec::new() })
 }
 
-/// Held by one creation on this computer at a time.
-async fn lock() -> io::Result<File> {
+/// Held on this computer by one who counts what runs and starts one more.
+pub(crate) async fn lock_starts() -> Result<File, ProvisionError> {
     let locked = tokio::task::spawn_blocking(|| {
         let dir: PathBuf = Paths::from_env().runtime;
         std::fs::create_dir_all(&dir)?;
@@ -201,7 +209,7 @@ async fn lock() -> io::Result<File> {
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     });
-    locked.await.map_err(io::Error::other)?
+    locked.await.map_err(io::Error::other).flatten().map_err(io_error("locking the server's use"))
 }
 
 fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> ProvisionError {

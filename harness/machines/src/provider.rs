@@ -244,7 +244,7 @@ pub trait Machine: Send + Sync {
     /// The name from the machine's spec.
     fn name(&self) -> &str;
 
-    /// What ran when its provider let it in; none where the caller did.
+    /// What ran when its provider last let it in, before a start; none where the caller did.
     fn admission(&self) -> Option<Admission> {
         None
     }

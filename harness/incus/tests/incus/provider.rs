@@ -14,7 +14,7 @@ use coldproof_machines::{
     lease::Lease,
     ledger::Ledger,
     process::ProcessIdentity,
-    provider::{MachineSpec, Origin, Priority, Provider},
+    provider::{MachineSize, MachineSpec, Origin, Priority, Provider},
     reaper::{ReapScope, reap},
 };
 
@@ -84,6 +84,15 @@ pub(crate) async fn machine() -> anyhow::Result<()> {
     ensure!(guest.pull("/root/key", soon()).await? == b"a key");
     let modes = guest.run(&GuestCommand::new(["stat", "-c", "%a %U", "/root/key"]), soon()).await?;
     ensure!(modes.stdout_text().trim() == "400 root", "{modes:?}");
+    let admitted = machine.admission().context("a server counts what runs")?.granted_bytes();
+    let guest = machine.resize(MachineSize { memory: 1536 << 20, cpus: 1 }, within(60)).await?;
+    clock.lap("resized");
+    ensure!(guest.run(&GuestCommand::new(["true"]), soon()).await?.success());
+    let resized = machine.admission().context("a server counts what runs")?.granted_bytes();
+    ensure!((admitted, resized) == (1 << 30, 1536 << 20), "{admitted} and {resized} bytes were counted");
+    let refusal = machine.resize(MachineSize { memory: 5 << 30, cpus: 1 }, within(60)).await.err();
+    let refusal = refusal.context("more than the budget fits")?.to_string();
+    ensure!(refusal.contains("does not fit"), "{refusal}");
     let evidence = tempfile::tempdir()?;
     let receipt = machine.destroy(Some(evidence.path())).await?;
     clock.lap("destroyed");
