@@ -18,7 +18,9 @@ use self::image::OwnImage;
 fn main() -> ExitCode {
     let trials = vec![
         trial("proved_through_the_guest_agent::@nightly", || proved("serial = \"root-0\"")),
-        trial("proved_over_ssh::@nightly", || proved("bus = \"scsi\"\ncontrol = \"ssh\"\nssh-key = \"KEY\"")),
+        trial("proved_over_ssh_under_uefi::@nightly", || {
+            proved("firmware = \"uefi\"\nbus = \"scsi\"\ncontrol = \"ssh\"\nssh-key = \"KEY\"")
+        }),
         trial("uefi_and_ahci_boot::@nightly", uefi_boots),
         trial("an_image_without_an_agent_says_what_to_do", no_agent),
         trial("a_configuration_for_another_machine_is_refused_before_it_boots::@nix", misfit),

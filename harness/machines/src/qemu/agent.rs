@@ -24,7 +24,7 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use super::{
-    qmp::Qmp,
+    qmp::Events,
     root_shell::{SHELL, arguments},
 };
 use crate::{
@@ -46,9 +46,9 @@ const SENTINEL: u8 = 0xff;
 pub(super) const WAITING: &str = "the guest agent";
 
 /// Waits until the agent opens its port, or QEMU ends.
-pub(super) async fn opened(qmp: &mut Qmp, deadline: Deadline) -> Result<(), TransportError> {
+pub(super) async fn opened(events: &mut Events, deadline: Deadline) -> Result<(), TransportError> {
     let opens = |name: &str, data: &Value| name == "VSERPORT_CHANGE" && data["id"] == "agent" && data["open"] == true;
-    match deadline.bound(qmp.event(opens)).await {
+    match deadline.bound(events.next(opens)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(TransportError::Lost { reason: error.to_string() }),
         Err(_) => Err(TransportError::Deadline { command: WAITING.to_owned() }),

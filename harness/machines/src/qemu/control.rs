@@ -1,6 +1,14 @@
 //! How a machine's guest takes commands: which way it is, and when it is open.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use super::{
     agent::{self, Agent},
@@ -23,7 +31,11 @@ use crate::{
 pub(super) enum Control {
     Console(Arc<Console>),
     Agent(Arc<Agent>),
-    Ssh(Arc<Ssh>),
+    Ssh {
+        ssh: Arc<Ssh>,
+        /// Whether its boot is waited for.
+        boots: AtomicBool,
+    },
 }
 
 /// How waiting for the guest ended.
@@ -76,7 +88,7 @@ impl Control {
                     let (key, known_hosts, mark) = (key.clone(), files.known_hosts(), mark.clone());
                     let ssh = Ssh { key, endpoint, known_hosts, mark };
                     ssh.write(&files.ssh())?;
-                    Self::Ssh(Arc::new(ssh))
+                    Self::Ssh { ssh: Arc::new(ssh), boots: AtomicBool::new(shell == Shell::Booting) }
                 }
             })
         }
@@ -91,25 +103,30 @@ impl Control {
         cpus: u32,
         deadline: Deadline,
     ) -> Result<Opening, TransportError> {
-        if let Self::Agent(agent) = self
-            && agent.is_closed()
-        {
-            agent::opened(&mut process.qmp, deadline).await?;
-        }
+        let boots = self.boots();
+        let (child, qmp) = process.parts();
+        let (commands, events) = qmp.parts();
         let ready = async {
             match self {
                 Self::Console(console) => console.ready(deadline).await,
-                Self::Agent(agent) => agent.ready(deadline).await,
-                Self::Ssh(ssh) => ssh.ready(deadline).await,
+                Self::Agent(agent) => {
+                    if agent.is_closed() {
+                        agent::opened(events, deadline).await?;
+                    }
+                    agent.ready(deadline).await
+                }
+                Self::Ssh { ssh, boots } => {
+                    ssh.ready(deadline).await?;
+                    boots.store(false, Ordering::Relaxed);
+                    Ok(())
+                }
             }
         };
-        let boots = self.boots();
-        let (child, qmp) = process.parts();
         tokio::select! {
             biased;
             ready = ready => ready.map(|()| Opening::Open),
             _ = child.wait() => Err(TransportError::Lost { reason: "QEMU ended".to_owned() }),
-            what = lost_interrupt::seen(qmp, cpus), if boots => Ok(Opening::Stuck(what)),
+            what = lost_interrupt::seen(commands, cpus), if boots => Ok(Opening::Stuck(what)),
         }
     }
 
@@ -117,8 +134,8 @@ impl Control {
     fn boots(&self) -> bool {
         match self {
             Self::Console(console) => console.boots(),
-            // Nobody knows what else they are waiting for.
-            Self::Agent(_) | Self::Ssh(_) => false,
+            Self::Agent(agent) => agent.is_closed(),
+            Self::Ssh { boots, .. } => boots.load(Ordering::Relaxed),
         }
     }
 
@@ -127,8 +144,7 @@ impl Control {
         match self {
             Self::Console(console) => console.expect_boot().await,
             Self::Agent(agent) => agent.expect_boot(),
-            // Every command of it connects anew.
-            Self::Ssh(_) => {}
+            Self::Ssh { boots, .. } => boots.store(true, Ordering::Relaxed),
         }
     }
 
@@ -136,7 +152,7 @@ impl Control {
         match self {
             Self::Console(console) => Arc::clone(console) as Arc<dyn Transport>,
             Self::Agent(agent) => Arc::clone(agent) as Arc<dyn Transport>,
-            Self::Ssh(ssh) => Arc::clone(ssh) as Arc<dyn Transport>,
+            Self::Ssh { ssh, .. } => Arc::clone(ssh) as Arc<dyn Transport>,
         }
     }
 
@@ -148,7 +164,7 @@ impl Control {
                 remedy: "enable it in the image (NixOS: `services.qemuGuest.enable = true`; Debian: the package \
                          qemu-guest-agent), or write `control = \"ssh\"` under [machine.image]",
             }),
-            Self::Ssh(_) if waited_for == ssh::WAITING => {
+            Self::Ssh { .. } if waited_for == ssh::WAITING => {
                 Some(Lack { missing: "its sshd let nobody in", remedy: ssh::REMEDY })
             }
             _ => None,

@@ -7,7 +7,7 @@
 
 use std::{future::pending, time::Duration};
 
-use super::qmp::{Qmp, QmpError};
+use super::qmp::{Commands, QmpError};
 
 /// How often it is looked for. Few boots last much longer.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const LOOKS: usize = 3;
 
 /// Waits until a processor has been seen to wait with an interrupt in service, and says which. For ever if none has.
-pub(super) async fn seen(qmp: &mut Qmp, cpus: u32) -> String {
+pub(super) async fn seen(qmp: &mut Commands, cpus: u32) -> String {
     let mut found: Vec<Option<String>> = Vec::new();
     loop {
         tokio::time::sleep(INTERVAL).await;
@@ -37,7 +37,7 @@ pub(super) async fn seen(qmp: &mut Qmp, cpus: u32) -> String {
     }
 }
 
-async fn look(qmp: &mut Qmp, cpus: u32) -> Result<Option<String>, QmpError> {
+async fn look(qmp: &mut Commands, cpus: u32) -> Result<Option<String>, QmpError> {
     let registers = qmp.monitor("info registers -a").await?;
     for cpu in 0..cpus {
         let apic = qmp.monitor(&format!("info lapic {cpu}")).await?;

@@ -33,14 +33,24 @@ pub(super) type Stopped = watch::Receiver<Option<String>>;
 /// that QEMU stops is heard of while nobody asks.
 #[derive(Debug)]
 pub(super) struct Qmp {
-    writer: OwnedWriteHalf,
-    answers: mpsc::UnboundedReceiver<Result<Value, QmpError>>,
-    events: mpsc::UnboundedReceiver<Value>,
+    commands: Commands,
+    events: Events,
     stopped: Stopped,
     reading: AbortHandle,
+}
+
+/// What QEMU is asked, and its answers.
+#[derive(Debug)]
+pub(super) struct Commands {
+    writer: OwnedWriteHalf,
+    answers: mpsc::UnboundedReceiver<Result<Value, QmpError>>,
     /// Answers that are still to come.
     owed: usize,
 }
+
+/// What QEMU tells by itself.
+#[derive(Debug)]
+pub(super) struct Events(mpsc::UnboundedReceiver<Value>);
 
 impl Drop for Qmp {
     fn drop(&mut self) {
@@ -57,8 +67,9 @@ impl Qmp {
         let (stopping, stopped) = watch::channel(None);
         let reading = Reading { answering, telling, stopping };
         let reading = tokio::spawn(reading.all(BufReader::new(reader))).abort_handle();
-        let mut qmp = Self { writer, answers, events, stopped, reading, owed: 1 };
-        qmp.answer().await?;
+        let commands = Commands { writer, answers, owed: 1 };
+        let mut qmp = Self { commands, events: Events(events), stopped, reading };
+        qmp.commands.answer().await?;
         qmp.execute("qmp_capabilities", json!({})).await?;
         Ok(qmp)
     }
@@ -68,6 +79,33 @@ impl Qmp {
         self.stopped.clone()
     }
 
+    /// Both ways, so that QEMU can be asked while an event is waited for.
+    pub(super) fn parts(&mut self) -> (&mut Commands, &mut Events) {
+        (&mut self.commands, &mut self.events)
+    }
+
+    /// As [`Commands::execute`].
+    pub(super) async fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
+        self.commands.execute(command, arguments).await
+    }
+
+    /// As [`Commands::monitor`].
+    pub(super) async fn monitor(&mut self, command: &str) -> Result<String, QmpError> {
+        self.commands.monitor(command).await
+    }
+
+    /// Forgets the events that have arrived.
+    pub(super) fn clear_events(&mut self) {
+        while self.events.0.try_recv().is_ok() {}
+    }
+
+    /// As [`Events::next`].
+    pub(super) async fn event(&mut self, wanted: impl Fn(&str, &Value) -> bool) -> Result<Value, QmpError> {
+        self.events.next(wanted).await
+    }
+}
+
+impl Commands {
     async fn answer(&mut self) -> Result<Value, QmpError> {
         let answer = self.answers.recv().await.unwrap_or(Err(QmpError::Closed));
         self.owed = self.owed.saturating_sub(1);
@@ -97,16 +135,13 @@ impl Qmp {
         let printed = self.execute("human-monitor-command", json!({ "command-line": command })).await?;
         Ok(printed.as_str().unwrap_or_default().to_owned())
     }
+}
 
-    /// Forgets the events that have arrived.
-    pub(super) fn clear_events(&mut self) {
-        while self.events.try_recv().is_ok() {}
-    }
-
-    /// Waits for the next event that `wanted` accepts, and returns its data. Others are dropped.
-    pub(super) async fn event(&mut self, wanted: impl Fn(&str, &Value) -> bool) -> Result<Value, QmpError> {
+impl Events {
+    /// Waits for the next one that `wanted` accepts, and returns its data. Others are dropped.
+    pub(super) async fn next(&mut self, wanted: impl Fn(&str, &Value) -> bool) -> Result<Value, QmpError> {
         loop {
-            let mut event = self.events.recv().await.ok_or(QmpError::Closed)?;
+            let mut event = self.0.recv().await.ok_or(QmpError::Closed)?;
             if event["event"].as_str().is_some_and(|name| wanted(name, &event["data"])) {
                 return Ok(event["data"].take());
             }
@@ -210,6 +245,18 @@ mod tests {
         assert_eq!(data["status"], "active");
         let error = qmp.execute("device_del", json!({})).await.unwrap_err().to_string();
         assert_eq!(error, "QEMU refused device_del: no such device");
+    }
+
+    #[tokio::test]
+    async fn qemu_is_asked_while_an_event_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("qmp");
+        let answer = "{\"return\": \"ISR (none)\"}\n{\"event\": \"RESET\", \"data\": {\"guest\": true}}\n";
+        fake(UnixListener::bind(&socket).unwrap(), vec!["{\"return\": {}}\n", answer]);
+        let mut qmp = Qmp::connect(&socket).await.unwrap();
+        let (commands, events) = qmp.parts();
+        let (said, reset) = tokio::join!(commands.monitor("info lapic 0"), events.next(|name, _| name == "RESET"));
+        assert_eq!((said.unwrap().as_str(), &reset.unwrap()["guest"]), ("ISR (none)", &json!(true)));
     }
 
     #[tokio::test]
