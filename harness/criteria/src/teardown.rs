@@ -27,7 +27,9 @@ fn clean(record: &Record) -> Option<Judgement> {
             mismatch(
                 format!("{} {}", item.kind, item.what),
                 "gone",
-                "still there",
+                item.reason
+                    .as_ref()
+                    .map_or_else(|| "still there".to_owned(), |reason| format!("still there: {reason}")),
                 "run `coldproof machines reap`, and report what made it if it comes back",
             )
         }));

@@ -134,4 +134,7 @@ pub struct TeardownItem {
     pub what: String,
     /// Whether a look confirmed that it is gone.
     pub gone: bool,
+    /// Why it is left, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }

@@ -3,6 +3,7 @@
 use coldproof_machines::{
     budget::{Admission, Share, refusal},
     deadline::Deadline,
+    lease::Lease,
 };
 use reqwest::Method;
 use serde::Deserialize;
@@ -30,14 +31,15 @@ struct HostMemory {
 }
 
 impl Client {
-    /// Refuses unless `memory` more bytes fit into `budget`, where one is declared, and into the host's memory, together
-    /// with the limits of every running instance that we may see. The caller holds a lock, as two who ask at once
-    /// would both be told that there is room.
+    /// Lets the lease's machine in with `memory` bytes if they fit into `budget`, where one is declared, and into the
+    /// host's memory, together with the limits of every running instance that we may see. The caller holds a lock, as
+    /// two who ask at once would both be told that there is room.
     ///
     /// # Errors
     /// [`IncusError::OverBudget`], which lists who uses what.
-    pub async fn check_budget(
+    pub(crate) async fn admit(
         &self,
+        lease: &Lease,
         memory: u64,
         budget: Option<u64>,
         deadline: Deadline,
@@ -49,7 +51,7 @@ impl Client {
         let admission = Admission { host_bytes: host, budget_bytes: budget, running, ..Admission::default() };
         match refusal(memory, admission.room_bytes(), &admission.running) {
             Some(words) => Err(IncusError::OverBudget(format!("{words}\n{REMEDY}"))),
-            None => Ok(admission),
+            None => Ok(admission.of(lease.machine(), lease.run(), memory)),
         }
     }
 }

@@ -26,11 +26,9 @@ impl Client {
         let mut receipts = Vec::new();
         for (instance, mark) in over {
             let removed = self.remove(&instance.name, &mark.nonce, deadline).await;
-            if let Err(error) = &removed {
-                tracing::warn!(%error, name = instance.name, "removing an instance that has expired");
-            }
             let name = format!("{NAME} {}", instance.name);
-            let resource = ReleasedResource { kind: ResourceKind::Remote, name, gone: removed.is_ok() };
+            let reason = removed.as_ref().err().map(ToString::to_string);
+            let resource = ReleasedResource::looked_for(ResourceKind::Remote, name, removed.is_ok(), reason);
             receipts.push(Destroyed {
                 machine: instance.name.clone(),
                 lease: mark.nonce,

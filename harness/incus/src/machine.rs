@@ -109,16 +109,15 @@ impl IncusMachine {
         let Commands { client, instance, .. } = &self.commands;
         let one_at_a_time = lock_starts().await?;
         let started = async {
-            let admission = client.check_budget(self.memory, self.budget, deadline).await?;
+            let admission = client.admit(&self.lease, self.memory, self.budget, deadline).await?;
             if let Some(size) = size {
                 client.set_size(instance, size.memory, size.cpus, deadline).await?;
             }
             client.start(instance, deadline).await?;
             Ok(admission)
         };
-        let admission = started.await.map_err(|error: IncusError| ProvisionError::from(error))?;
+        self.admission = started.await.map_err(|error: IncusError| ProvisionError::from(error))?;
         drop(one_at_a_time);
-        self.admission = admission.of(self.lease.machine(), self.lease.run(), self.memory);
         self.guest(deadline).await
     }
 

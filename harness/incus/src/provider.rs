@@ -169,8 +169,7 @@ impl Provider for IncusProvider {
         // In the ledger before the server is asked: whoever dies in between is cleaned up after.
         lease.add_remote(Remote { provider: NAME.to_owned(), name: instance.name.clone(), handle })?;
         let budget = self.settings.budget;
-        let admission = self.client.check_budget(spec.memory, budget, deadline).await?;
-        let admission = admission.of(&spec.name, lease.run(), spec.memory);
+        let admission = self.client.admit(&lease, spec.memory, budget, deadline).await?;
         self.client.create(&instance, deadline).await?;
         self.client.start(&instance.name, deadline).await?;
         drop(one_at_a_time);

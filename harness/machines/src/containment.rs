@@ -100,20 +100,13 @@ impl Containment {
         let processes = || self.everything(lease);
         let killed = kill_members(processes, KILL_LIMIT);
         tracing::debug!(lease, ?killed, "killed the lease's processes");
-        let mut released = vec![ReleasedResource {
-            kind: ResourceKind::Processes,
-            name: format!("processes of lease {lease}"),
-            gone: alive(processes()).is_empty(),
-        }];
+        let name = format!("processes of lease {lease}");
+        let ended = alive(processes()).is_empty();
+        let mut released = vec![ReleasedResource::looked_for(ResourceKind::Processes, name, ended, None)];
         if let Some(path) = self.cgroup() {
-            if let Err(error) = remove_group(path) {
-                tracing::warn!(%error, path = %path.display(), "removing the control group");
-            }
-            released.push(ReleasedResource {
-                kind: ResourceKind::Cgroup,
-                name: path.display().to_string(),
-                gone: !path.exists(),
-            });
+            let reason = remove_group(path).err().map(|error| error.to_string());
+            let name = path.display().to_string();
+            released.push(ReleasedResource::looked_for(ResourceKind::Cgroup, name, !path.exists(), reason));
         }
         released
     }

@@ -46,6 +46,16 @@ pub struct ReleasedResource {
     pub name: String,
     /// Whether it is really gone: found by looking after the removal.
     pub gone: bool,
+    /// Why it is left, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl ReleasedResource {
+    /// What a look found after a removal, which failed for the `reason` if it did.
+    pub fn looked_for(kind: ResourceKind, name: impl Into<String>, gone: bool, reason: Option<String>) -> Self {
+        Self { kind, name: name.into(), gone, reason: reason.filter(|_| !gone) }
+    }
 }
 
 /// What a lease held, and whether each thing is gone.
@@ -74,6 +84,9 @@ impl fmt::Display for Destroyed {
         for resource in &self.resources {
             let state = if resource.gone { "gone" } else { "LEFT" };
             write!(f, "\n  {state} {:?} {}", resource.kind, resource.name)?;
+            if let Some(reason) = &resource.reason {
+                write!(f, ": {reason}")?;
+            }
         }
         Ok(())
     }
@@ -85,11 +98,26 @@ mod tests {
 
     #[test]
     fn a_receipt_is_clean_only_if_everything_it_lists_is_gone() {
-        let item = |gone| ReleasedResource { kind: ResourceKind::Directory, name: "/d".into(), gone };
+        let item = |gone| ReleasedResource::looked_for(ResourceKind::Directory, "/d", gone, None);
         let receipt =
             |resources| Destroyed { machine: "m".into(), lease: "l".into(), processes: Vec::new(), resources };
         assert!(receipt(vec![item(true)]).is_clean());
         assert!(!receipt(vec![item(true), item(false)]).is_clean());
         assert!(!receipt(vec![]).is_clean());
+    }
+
+    #[test]
+    fn a_receipt_says_why_something_is_left() {
+        let looked = |gone| {
+            ReleasedResource::looked_for(ResourceKind::Remote, "incus web-1", gone, Some("the proxy is down".into()))
+        };
+        let receipt = Destroyed {
+            machine: "web".into(),
+            lease: "l".into(),
+            processes: Vec::new(),
+            resources: vec![looked(false), looked(true)],
+        };
+        let expected = "web (lease l)\n  LEFT Remote incus web-1: the proxy is down\n  gone Remote incus web-1";
+        assert_eq!(receipt.to_string(), expected);
     }
 }

@@ -47,12 +47,6 @@ pub(crate) fn remove(remote: &Remote) -> ReleasedResource {
         Some(provider) => (provider.remove)(remote),
         None => Err(format!("this program does not know the provider {}", remote.provider)),
     };
-    if let Err(reason) = &removed {
-        tracing::warn!(reason, provider = remote.provider, name = remote.name, "removing a remote");
-    }
-    ReleasedResource {
-        kind: ResourceKind::Remote,
-        name: format!("{} {}", remote.provider, remote.name),
-        gone: removed.is_ok(),
-    }
+    let name = format!("{} {}", remote.provider, remote.name);
+    ReleasedResource::looked_for(ResourceKind::Remote, name, removed.is_ok(), removed.err())
 }

@@ -40,51 +40,45 @@ pub(crate) fn undo(ledger: &Ledger, entry: &LedgerEntry) -> Destroyed {
         tracing::warn!(%error, lease = entry.lease, "updating the ledger entry");
     }
     let path = ledger.entry_path(&entry.lease);
-    resources.push(ReleasedResource {
-        kind: ResourceKind::LedgerEntry,
-        name: path.display().to_string(),
-        gone: !path.exists(),
-    });
-    Destroyed { machine: entry.machine.clone(), lease: entry.lease.clone(), processes, resources }
+    let name = path.display().to_string();
+    resources.push(ReleasedResource::looked_for(ResourceKind::LedgerEntry, name, !path.exists(), None));
+    let receipt = Destroyed { machine: entry.machine.clone(), lease: entry.lease.clone(), processes, resources };
+    if !receipt.is_clean() {
+        tracing::warn!("not all of a machine could be removed: {receipt}");
+    }
+    receipt
 }
 
 fn unmount_below(dir: &Path) -> Vec<ReleasedResource> {
-    let mounts = mounts_below(dir);
-    for mount in &mounts {
-        if let Err(error) = unmount(mount, UnmountFlags::DETACH) {
-            tracing::warn!(%error, mount = %mount.display(), "unmounting");
-        }
-    }
+    let unmounted: Vec<_> = mounts_below(dir)
+        .into_iter()
+        .map(|mount| {
+            let failed = unmount(&mount, UnmountFlags::DETACH).err();
+            (mount, failed.map(|error| error.to_string()))
+        })
+        .collect();
     let left = mounts_below(dir);
-    let released = |mount: PathBuf| ReleasedResource {
-        kind: ResourceKind::Mount,
-        gone: !left.contains(&mount),
-        name: mount.display().to_string(),
+    let released = |(mount, reason): (PathBuf, Option<String>)| {
+        let name = mount.display().to_string();
+        ReleasedResource::looked_for(ResourceKind::Mount, name, !left.contains(&mount), reason)
     };
-    mounts.into_iter().map(released).collect()
+    unmounted.into_iter().map(released).collect()
 }
 
 fn remove_directory(dir: &Path) -> ReleasedResource {
-    if mounts_below(dir).is_empty() {
-        let removed = fs::remove_dir_all(dir).or_else(|error| {
+    let removed = match mounts_below(dir).as_slice() {
+        [] => fs::remove_dir_all(dir).or_else(|error| {
             if error.kind() != io::ErrorKind::PermissionDenied {
                 return Err(error);
             }
             open_up(dir)?;
             fs::remove_dir_all(dir)
-        });
-        match removed {
-            Err(error) if !is_not_there(&error) => {
-                tracing::warn!(%error, dir = %dir.display(), "removing a directory");
-            }
-            _ => {}
-        }
-    }
-    ReleasedResource {
-        kind: ResourceKind::Directory,
-        name: dir.display().to_string(),
-        gone: fs::symlink_metadata(dir).is_err_and(|error| is_not_there(&error)),
-    }
+        }),
+        [mount, ..] => Err(io::Error::other(format!("{} is mounted", mount.display()))),
+    };
+    let gone = fs::symlink_metadata(dir).is_err_and(|error| is_not_there(&error));
+    let reason = removed.err().map(|error| error.to_string());
+    ReleasedResource::looked_for(ResourceKind::Directory, dir.display().to_string(), gone, reason)
 }
 
 /// Makes directories writable to their owner, as only root removes what is in others. Nix leaves some.

@@ -15,11 +15,11 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const LOOKS: usize = 3;
 
 /// Waits until a processor has been seen to wait with an interrupt in service, and says which. For ever if none has.
-pub(super) async fn seen(qmp: &mut Commands, cpus: u32) -> String {
+pub(super) async fn seen(commands: &mut Commands, cpus: u32) -> String {
     let mut found: Vec<Option<String>> = Vec::new();
     loop {
         tokio::time::sleep(INTERVAL).await;
-        match look(qmp, cpus).await {
+        match look(commands, cpus).await {
             Ok(stuck) => found.push(stuck),
             // A QEMU that cannot be asked has ended, or has no such monitor; either is told by others.
             Err(error) => {
@@ -37,10 +37,10 @@ pub(super) async fn seen(qmp: &mut Commands, cpus: u32) -> String {
     }
 }
 
-async fn look(qmp: &mut Commands, cpus: u32) -> Result<Option<String>, QmpError> {
-    let registers = qmp.monitor("info registers -a").await?;
+async fn look(commands: &mut Commands, cpus: u32) -> Result<Option<String>, QmpError> {
+    let registers = commands.monitor("info registers -a").await?;
     for cpu in 0..cpus {
-        let apic = qmp.monitor(&format!("info lapic {cpu}")).await?;
+        let apic = commands.monitor(&format!("info lapic {cpu}")).await?;
         if let Some(vector) = in_service(&apic).filter(|_| is_halted(&registers, cpu)) {
             return Ok(Some(format!("processor {cpu} waits with interrupt {vector} in service")));
         }

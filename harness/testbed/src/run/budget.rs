@@ -39,7 +39,7 @@ struct Seen {
 }
 
 impl Beside {
-    pub(super) fn admitted(&self, admission: Admission) {
+    fn admitted(&self, admission: Admission) {
         self.with(|seen| seen.admissions.push(admission));
     }
 
@@ -100,6 +100,11 @@ impl Setting<'_> {
             self.beside.admitted(lease.admit(memory, |words| self.stopwatch.note(words)).await?);
         }
         Ok(())
+    }
+
+    /// Takes over how the machine's provider let it in, where it did.
+    pub(super) fn admitted_by_provider(&self, machine: &dyn Machine) {
+        machine.admission().into_iter().for_each(|admission| self.beside.admitted(admission));
     }
 
     /// The most memory that the machine will have. It asks for that at once: whoever waited for more of it while it has

@@ -105,7 +105,7 @@ async fn act(
         Err(error) => return Err(error.into()),
     };
     session.guest = guest;
-    machine.admission().into_iter().for_each(|admission| setting.beside.admitted(admission));
+    setting.admitted_by_provider(machine);
     // How the boot went is what the observation tells.
     session.guest.settle(session.deadline).await?;
     let took_ms = millis(began);

@@ -85,6 +85,7 @@ fn teardown(kept: bool, receipts: &[Destroyed]) -> TeardownObservation {
             kind: resource.kind.to_string(),
             what: format!("{}: {}", receipt.machine, resource.name),
             gone: resource.gone,
+            reason: resource.reason.clone(),
         })
     });
     TeardownObservation { kept, items: items.collect() }

@@ -187,7 +187,7 @@ impl<'a> Setting<'a> {
         // Neither building the image nor waiting for its turn is the machine's time.
         let deadline = Deadline::after(self.host.machine.deadline.into());
         let mut machine = machines.provider.create(&spec, lease, deadline).await?;
-        machine.admission().into_iter().for_each(|admission| self.beside.admitted(admission));
+        self.admitted_by_provider(machine.as_ref());
         if matches!(machine.evidence().start, Start::Fork { .. }) {
             self.forked.store(true, Ordering::Relaxed);
         }
