@@ -186,7 +186,7 @@ pub enum IncusError {
         reason: String,
     },
     /// The server says no in its own words.
-    #[error("the server refused {what}: {reason} (code {code}); see the server's log")]
+    #[error("the server refused to {what}: {reason} (code {code}); see the server's log")]
     Refused {
         /// The request.
         what: String,

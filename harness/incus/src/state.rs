@@ -74,9 +74,19 @@ impl Client {
     /// Starts an instance; returns when it runs, which is before its guest has booted.
     ///
     /// # Errors
-    /// [`IncusError`].
+    /// [`IncusError`]; of a container, with what its log says.
     pub async fn start(&self, name: &str, deadline: Deadline) -> Result<(), IncusError> {
-        self.change_state(name, "start", false, deadline).await
+        match self.change_state(name, "start", false, deadline).await {
+            Err(IncusError::Refused { what, reason, code }) => {
+                // A virtual machine has no such log: of it, the server says itself what is wrong.
+                let call =
+                    Call::new(Method::GET, format!("{}/logs/lxc.log", path(name)), format!("read the log of {name}"));
+                let log = self.bytes(call, deadline).await.unwrap_or_default();
+                let cause = first_error(&String::from_utf8_lossy(&log)).map(|cause| format!(" ({cause})"));
+                Err(IncusError::Refused { what, reason: reason + &cause.unwrap_or_default(), code })
+            }
+            result => result,
+        }
     }
 
     /// Stops an instance: with `force` as it is, otherwise by asking its guest. A container whose init is not
@@ -116,5 +126,34 @@ impl Client {
     pub async fn console_log(&self, name: &str, deadline: Deadline) -> Result<Vec<u8>, IncusError> {
         let call = Call::new(Method::GET, format!("{}/console", path(name)), format!("read the console log of {name}"));
         Ok(self.bytes(call, deadline).await?.to_vec())
+    }
+}
+
+/// The first error of a container's log, whose lines are `lxc NAME TIME LEVEL MODULE - PLACE - MESSAGE`. Later ones follow from it.
+fn first_error(log: &str) -> Option<&str> {
+    let error = log.lines().find(|line| line.split_whitespace().any(|word| word == "ERROR"))?;
+    error.splitn(3, " - ").nth(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::wanted(
+        "lxc p_c 20261130031559.638 WARN     cgfsng - ../src/lxc/cgroups/cgfsng.c:fchowmodat:1619 - No such file\n\
+         lxc p_c 20261130031559.680 ERROR    start - ../src/lxc/start.c:start:2197 - Permission denied - Could not access /x\n\
+         lxc p_c 20261130031559.680 ERROR    sync - ../src/lxc/sync.c:sync_wait:34 - An error occurred in another process\n",
+        Some("Permission denied - Could not access /x")
+    )]
+    #[case::none(
+        "lxc p_c 20261130031559.638 WARN     cgfsng - ../src/lxc/cgroups/cgfsng.c:fchowmodat:1619 - No such file\n",
+        None
+    )]
+    #[case::cut("lxc p_c 20261130031559.680 ERROR", None)]
+    fn the_cause_is_the_first_error(#[case] log: &str, #[case] expected: Option<&str>) {
+        assert_eq!(first_error(log), expected);
     }
 }

@@ -98,6 +98,14 @@ pub(crate) async fn creations() -> anyhow::Result<()> {
     let left = client.instances(soon()).await?;
     ensure!(left.len() == 1 && left[0].mark() == Some(first.mark.clone()), "the first one was touched: {left:?}");
     client.remove("taken", &first.mark.nonce, soon()).await?;
+
+    // An image of something else.
+    let empty = container(&client, "empty", &image);
+    client.create(&empty, soon()).await?;
+    daemon.incus(&["file", "delete", "empty/sbin/init", "--project", &daemon.project]).await?;
+    let error = client.start("empty", soon()).await.err().context("it was started")?.to_string();
+    ensure!(error.contains("Failed to exec \"/sbin/init\""), "{error}");
+    client.remove("empty", &empty.mark.nonce, soon()).await?;
     daemon.end().await
 }
 
