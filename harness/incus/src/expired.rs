@@ -27,8 +27,8 @@ impl Client {
         for (instance, mark) in over {
             let removed = self.remove(&instance.name, &mark.nonce, deadline).await;
             let name = format!("{NAME} {}", instance.name);
-            let reason = removed.as_ref().err().map(ToString::to_string);
-            let resource = ReleasedResource::looked_for(ResourceKind::Remote, name, removed.is_ok(), reason);
+            let resource =
+                ReleasedResource::looked_for(ResourceKind::Remote, name, removed.is_ok()).because(removed.err());
             receipts.push(Destroyed {
                 machine: instance.name.clone(),
                 lease: mark.nonce,

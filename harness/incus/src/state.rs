@@ -129,7 +129,8 @@ impl Client {
     }
 }
 
-/// The first error of a container's log, whose lines are `lxc NAME TIME LEVEL MODULE - PLACE - MESSAGE`. Later ones follow from it.
+/// The first error of a container's log, whose lines are `lxc NAME TIME LEVEL MODULE - PLACE - MESSAGE`; later ones follow
+/// from it.
 fn first_error(log: &str) -> Option<&str> {
     let error = log.lines().find(|line| line.split_whitespace().any(|word| word == "ERROR"))?;
     error.splitn(3, " - ").nth(2)

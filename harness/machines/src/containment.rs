@@ -102,11 +102,12 @@ impl Containment {
         tracing::debug!(lease, ?killed, "killed the lease's processes");
         let name = format!("processes of lease {lease}");
         let ended = alive(processes()).is_empty();
-        let mut released = vec![ReleasedResource::looked_for(ResourceKind::Processes, name, ended, None)];
+        let mut released = vec![ReleasedResource::looked_for(ResourceKind::Processes, name, ended)];
         if let Some(path) = self.cgroup() {
-            let reason = remove_group(path).err().map(|error| error.to_string());
+            let removed = remove_group(path);
             let name = path.display().to_string();
-            released.push(ReleasedResource::looked_for(ResourceKind::Cgroup, name, !path.exists(), reason));
+            released
+                .push(ReleasedResource::looked_for(ResourceKind::Cgroup, name, !path.exists()).because(removed.err()));
         }
         released
     }

@@ -235,8 +235,13 @@ impl Successor {
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.released {
+            // Nobody else sees this receipt.
             let receipt = self.undo();
-            tracing::debug!(%receipt, "lease dropped");
+            if receipt.is_clean() {
+                tracing::debug!(%receipt, "lease dropped");
+            } else {
+                tracing::warn!(%receipt, "not all of a machine could be removed");
+            }
         }
     }
 }

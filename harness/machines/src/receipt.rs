@@ -52,9 +52,16 @@ pub struct ReleasedResource {
 }
 
 impl ReleasedResource {
-    /// What a look found after a removal, which failed for the `reason` if it did.
-    pub fn looked_for(kind: ResourceKind, name: impl Into<String>, gone: bool, reason: Option<String>) -> Self {
-        Self { kind, name: name.into(), gone, reason: reason.filter(|_| !gone) }
+    /// What a look found after a removal.
+    pub fn looked_for(kind: ResourceKind, name: impl Into<String>, gone: bool) -> Self {
+        Self { kind, name: name.into(), gone, reason: None }
+    }
+
+    /// How the removal failed, if it did. Where the thing is gone all the same, that says nothing.
+    #[must_use]
+    pub fn because(self, error: Option<impl ToString>) -> Self {
+        let reason = error.filter(|_| !self.gone).map(|error| error.to_string());
+        Self { reason, ..self }
     }
 }
 
@@ -98,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_receipt_is_clean_only_if_everything_it_lists_is_gone() {
-        let item = |gone| ReleasedResource::looked_for(ResourceKind::Directory, "/d", gone, None);
+        let item = |gone| ReleasedResource::looked_for(ResourceKind::Directory, "/d", gone);
         let receipt =
             |resources| Destroyed { machine: "m".into(), lease: "l".into(), processes: Vec::new(), resources };
         assert!(receipt(vec![item(true)]).is_clean());
@@ -109,7 +116,7 @@ mod tests {
     #[test]
     fn a_receipt_says_why_something_is_left() {
         let looked = |gone| {
-            ReleasedResource::looked_for(ResourceKind::Remote, "incus web-1", gone, Some("the proxy is down".into()))
+            ReleasedResource::looked_for(ResourceKind::Remote, "incus web-1", gone).because(Some("the proxy is down"))
         };
         let receipt = Destroyed {
             machine: "web".into(),

@@ -48,5 +48,5 @@ pub(crate) fn remove(remote: &Remote) -> ReleasedResource {
         None => Err(format!("this program does not know the provider {}", remote.provider)),
     };
     let name = format!("{} {}", remote.provider, remote.name);
-    ReleasedResource::looked_for(ResourceKind::Remote, name, removed.is_ok(), removed.err())
+    ReleasedResource::looked_for(ResourceKind::Remote, name, removed.is_ok()).because(removed.err())
 }

@@ -36,17 +36,12 @@ pub(crate) fn undo(ledger: &Ledger, entry: &LedgerEntry) -> Destroyed {
         resources.push(removed);
     }
     let clean = resources.iter().all(|resource| resource.gone);
-    if let Err(error) = if clean { ledger.remove(&entry.lease) } else { ledger.write(&left) } {
-        tracing::warn!(%error, lease = entry.lease, "updating the ledger entry");
-    }
+    let updated = if clean { ledger.remove(&entry.lease) } else { ledger.write(&left) };
     let path = ledger.entry_path(&entry.lease);
     let name = path.display().to_string();
-    resources.push(ReleasedResource::looked_for(ResourceKind::LedgerEntry, name, !path.exists(), None));
-    let receipt = Destroyed { machine: entry.machine.clone(), lease: entry.lease.clone(), processes, resources };
-    if !receipt.is_clean() {
-        tracing::warn!("not all of a machine could be removed: {receipt}");
-    }
-    receipt
+    resources
+        .push(ReleasedResource::looked_for(ResourceKind::LedgerEntry, name, !path.exists()).because(updated.err()));
+    Destroyed { machine: entry.machine.clone(), lease: entry.lease.clone(), processes, resources }
 }
 
 fn unmount_below(dir: &Path) -> Vec<ReleasedResource> {
@@ -54,15 +49,17 @@ fn unmount_below(dir: &Path) -> Vec<ReleasedResource> {
         .into_iter()
         .map(|mount| {
             let failed = unmount(&mount, UnmountFlags::DETACH).err();
-            (mount, failed.map(|error| error.to_string()))
+            (mount, failed)
         })
         .collect();
     let left = mounts_below(dir);
-    let released = |(mount, reason): (PathBuf, Option<String>)| {
-        let name = mount.display().to_string();
-        ReleasedResource::looked_for(ResourceKind::Mount, name, !left.contains(&mount), reason)
-    };
-    unmounted.into_iter().map(released).collect()
+    unmounted
+        .into_iter()
+        .map(|(mount, failed)| {
+            let name = mount.display().to_string();
+            ReleasedResource::looked_for(ResourceKind::Mount, name, !left.contains(&mount)).because(failed)
+        })
+        .collect()
 }
 
 fn remove_directory(dir: &Path) -> ReleasedResource {
@@ -77,8 +74,7 @@ fn remove_directory(dir: &Path) -> ReleasedResource {
         [mount, ..] => Err(io::Error::other(format!("{} is mounted", mount.display()))),
     };
     let gone = fs::symlink_metadata(dir).is_err_and(|error| is_not_there(&error));
-    let reason = removed.err().map(|error| error.to_string());
-    ReleasedResource::looked_for(ResourceKind::Directory, dir.display().to_string(), gone, reason)
+    ReleasedResource::looked_for(ResourceKind::Directory, dir.display().to_string(), gone).because(removed.err())
 }
 
 /// Makes directories writable to their owner, as only root removes what is in others. Nix leaves some.

@@ -105,7 +105,7 @@ impl Connection {
         }
         let gone = status.success() && said.lines().any(|line| line == "@@coldproof gone");
         let name = format!("ssh {destination}:{directory}");
-        let resources = vec![ReleasedResource::looked_for(ResourceKind::Remote, name, gone, None)];
+        let resources = vec![ReleasedResource::looked_for(ResourceKind::Remote, name, gone)];
         Ok(Destroyed { machine: machine.to_owned(), lease: lease.to_owned(), processes: Vec::new(), resources })
     }
 }
